@@ -1,0 +1,180 @@
+"""Measurement: calls and the machine they ran on, as versioned JSON; not how either was obtained."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from llm_latency.core.environment import Environment
+from llm_latency.core.metrics import METRICS
+from llm_latency.core.reading import Reading
+from llm_latency.core.stats import Sample
+from llm_latency.core.trace import PHASE_NAMES, REQUEST_KINDS, Trace
+from llm_latency.core.verdict import Verdict
+from llm_latency.errors import MeasurementFileError
+
+SCHEMA = 1
+
+
+class Derived(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One metric as the JSON shows it: base units, the median with its 95 % interval; None where unknown."""
+
+    unit: str
+    better: str
+    definition: str
+    n: int
+    p50: float | None
+    low: float | None
+    high: float | None
+    max: float | None
+    warnings: tuple[str, ...] = ()
+
+
+class Measurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What was measured: counted calls in `traces`, the first call apart in `cold`, warm-up calls in `warmup`.
+
+    `m.ttft.p50` and so on read it. `observer_ns` is what one observed emission cost, in nanoseconds.
+    """
+
+    name: str
+    workload: dict[str, Any]
+    environment: Environment
+    traces: tuple[Trace, ...]
+    stopped_because: str
+    cold: Trace | None = None
+    warmup: tuple[Trace, ...] = ()
+    warnings: tuple[str, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    observer_ns: int | None = None
+    recorded_at: str | None = None
+    complete: bool = True
+
+    def __getattr__(self, name: str) -> Reading:
+        if name not in METRICS:
+            raise AttributeError(f"a measurement has no {name!r}; metrics: {', '.join(METRICS)}")
+        return self.reading(name)
+
+    def reading(self, name: str) -> Reading:
+        """One metric over the counted calls."""
+        return Reading(METRICS[name], self.sample(name))
+
+    def sample(self, name: str) -> Sample:
+        """Values of one metric with the call that each came from."""
+        return sample_of(self.traces, name, self.environment)
+
+    def derived(self) -> dict[str, Derived]:
+        """Every metric as the JSON shows it."""
+        return {name: _derive(self.reading(name)) for name in METRICS}
+
+
+def sample_of(traces: tuple[Trace, ...] | list[Trace], name: str, environment: Environment) -> Sample:
+    """Read one metric out of calls."""
+    read = METRICS[name].read
+    values: list[float] = []
+    calls: list[int] = []
+    for index, trace in enumerate(traces):
+        found = read(trace, environment)
+        values += found
+        calls += [index] * len(found)
+    return Sample(values=tuple(values), calls=tuple(calls))
+
+
+def _derive(reading: Reading) -> Derived:
+    row, summary = reading.metric, reading.summary
+    return Derived(
+        unit=row.unit,
+        better=row.better,
+        definition=row.definition,
+        n=reading.n,
+        p50=summary.center if summary else None,
+        low=summary.low if summary else None,
+        high=summary.high if summary else None,
+        max=max(reading.values, default=None),
+        warnings=summary.warnings if summary else ("no value",),
+    )
+
+
+def to_json(measurement: Measurement, *, indent: int = 0) -> bytes:
+    """Encode with `schema` first, the metrics derived and the raw traces; `indent` spaces, 0 for one line."""
+    fields = {name: getattr(measurement, name) for name in Measurement.__struct_fields__}
+    head = {"schema": SCHEMA, "name": fields.pop("name"), "workload": fields.pop("workload")}
+    head |= {"environment": fields.pop("environment"), "metrics": measurement.derived()}
+    encoded = msgspec.json.encode(head | fields)
+    return msgspec.json.format(encoded, indent=indent) if indent else encoded
+
+
+def from_json(text: bytes | str, *, source: str = "this measurement") -> Measurement:
+    """Decode and validate; metrics are recomputed from the traces when read.
+
+    Raises MeasurementFileError, naming `source` and the place in the JSON, when the text is broken, holds
+    impossible values or has a schema newer than this version knows.
+    """
+    try:
+        document = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise MeasurementFileError(
+            f"{source} is not complete JSON ({error}); it was cut off or edited. Measure again, or restore the file"
+        ) from error
+    if not isinstance(document, dict) or not isinstance(document.get("schema"), int):
+        raise MeasurementFileError(f"{source} has no integer 'schema'; it is not a measurement of llm-latency")
+    if document["schema"] > SCHEMA or document["schema"] < 1:
+        raise MeasurementFileError(
+            f"{source} has schema {document['schema']} and this version reads up to {SCHEMA};"
+            " read it with the llm-latency that wrote it, or a newer one"
+        )
+    fields = {key: value for key, value in document.items() if key not in ("schema", "metrics")}
+    try:
+        measurement = msgspec.convert(fields, Measurement)
+    except msgspec.ValidationError as error:
+        raise MeasurementFileError(f"{source} is no valid measurement: {error}") from error
+    for index, trace in enumerate((*measurement.traces, *((measurement.cold,) if measurement.cold else ()))):
+        _check(trace, f"{source}, call {index}")
+    return measurement
+
+
+def _check(trace: Trace, place: str) -> None:
+    if trace.stop_ns < trace.start_ns:
+        raise MeasurementFileError(f"{place}: stop_ns {trace.stop_ns} lies before start_ns {trace.start_ns}")
+    for phase in trace.phases:
+        if phase.name not in PHASE_NAMES or phase.stop_ns < phase.start_ns:
+            raise MeasurementFileError(f"{place}: phase {phase.name!r} is unknown or ends before it starts")
+    for request in trace.requests:
+        if request.kind not in REQUEST_KINDS:
+            raise MeasurementFileError(f"{place}: request kind {request.kind!r}; known: {', '.join(REQUEST_KINDS)}")
+        instants = [request.start_ns, *(instant for instant, _ in request.emissions)]
+        if request.stop_ns < request.start_ns or any(a > b for a, b in zip(instants, instants[1:], strict=False)):
+            raise MeasurementFileError(f"{place}: the instants of a request do not ascend")
+        if any(count < 0 for count in (request.row_tokens or ())) or any(k < 1 for _, k in request.emissions):
+            raise MeasurementFileError(f"{place}: a request counts fewer than no tokens")
+
+
+def save(measurement: Measurement, path: str | os.PathLike[str]) -> None:
+    """Write JSON atomically; the old file or the new one exists at every moment."""
+    write_atomically(path, to_json(measurement, indent=1))
+
+
+def load(path: str | os.PathLike[str]) -> Measurement:
+    """Read a measurement file; raises MeasurementFileError when it is missing, broken or newer."""
+    try:
+        text = Path(path).read_bytes()
+    except OSError as error:
+        raise MeasurementFileError(f"{path} cannot be read: {error.strerror or error}") from error
+    return from_json(text, source=str(path))
+
+
+def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write bytes to a file beside `path` and rename it; raises OSError, with nothing left behind."""
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)

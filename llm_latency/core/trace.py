@@ -1,0 +1,110 @@
+"""Trace: one call as it was recorded, in integer nanoseconds, and the requests inside it; not what they mean."""
+
+from __future__ import annotations
+
+import msgspec
+
+REQUEST_KINDS = ("generate", "forward", "stream", "batch", "call")
+PHASE_NAMES = ("load", "tokenize", "detokenize", "other")
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One outermost generate, forward or stream inside a call.
+
+    `emissions` holds (instant in ns, new positions) for each moment at which tokens came to exist; all rows
+    share positions. `row_tokens` counts each returned row up to and including its own end of sequence. Token
+    counts are None where they could not be known, with the reason in `notes`.
+    """
+
+    kind: str
+    start_ns: int
+    stop_ns: int
+    emissions: tuple[tuple[int, int], ...] = ()
+    device_ns: tuple[int, ...] | None = None
+    rows: int | None = None
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    row_tokens: tuple[int, ...] | None = None
+    finish_reasons: tuple[str, ...] = ()
+    token_source: str | None = None
+    peak_bytes: dict[str, int] | None = None
+    model: str | None = None
+    thread: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def new_tokens(self) -> int | None:
+        """Generated tokens over all returned rows, or None where they are not known."""
+        return None if self.row_tokens is None else sum(self.row_tokens)
+
+    @property
+    def positions(self) -> int:
+        """New positions over all emissions."""
+        return sum(positions for _, positions in self.emissions)
+
+
+class Phase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A stretch of a call spent beside the model: load, tokenize, detokenize or other."""
+
+    name: str
+    start_ns: int
+    stop_ns: int
+
+
+class Contention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Readings of (instant in ns, run-queue delay so far in ns) at a call's entry, first emissions and end."""
+
+    readings: tuple[tuple[int, int], ...] = ()
+
+
+class Annotation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Something that happened in a call and may explain its numbers: gc, recompile, contended, lazy, thread."""
+
+    kind: str
+    at_ns: int
+    detail: str = ""
+
+
+class Trace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One call, raw: one run of the cell, the callable or the test's body."""
+
+    start_ns: int
+    stop_ns: int
+    requests: tuple[Request, ...] = ()
+    phases: tuple[Phase, ...] = ()
+    pauses: tuple[tuple[int, int], ...] = ()
+    peak_bytes: dict[str, int] | None = None
+    energy_j: float | None = None
+    contention: Contention | None = None
+    annotations: tuple[Annotation, ...] = ()
+
+    @property
+    def new_tokens(self) -> int | None:
+        """Generated tokens over all requests, or None where no request knows its own."""
+        known = [request.new_tokens for request in self.requests if request.new_tokens is not None]
+        return sum(known) if known else None
+
+    @property
+    def prompt_tokens(self) -> int | None:
+        """Prompt tokens over all requests, or None where no request knows its own."""
+        known = [request.prompt_tokens for request in self.requests if request.prompt_tokens is not None]
+        return sum(known) if known else None
+
+    @property
+    def rows(self) -> int | None:
+        """Returned sequences over all requests, or None where no request knows its own."""
+        known = [request.rows for request in self.requests if request.rows is not None]
+        return sum(known) if known else None
+
+    def elapsed_ns(self, start_ns: int, stop_ns: int) -> int:
+        """Time from one instant to another, with the pauses between them taken out."""
+        paused = sum(max(0, min(stop_ns, end) - max(start_ns, begin)) for begin, end in self.pauses)
+        return stop_ns - start_ns - paused
+
+    def asked_work(self) -> tuple[tuple[object, ...], ...]:
+        """What each request was asked to do; two calls that differ here did unequal work."""
+        return tuple((r.kind, r.rows, r.prompt_tokens, r.cached_tokens) for r in self.requests)
+
+    def done_work(self) -> tuple[tuple[object, ...], ...]:
+        """What each request produced: tokens of each row and why it ended."""
+        return tuple((r.row_tokens, r.finish_reasons) for r in self.requests)

@@ -1,0 +1,97 @@
+"""Budget + Sample → Verdict: pass, fail or undecided, with reasons; not how it is shown."""
+
+from __future__ import annotations
+
+import math
+
+import msgspec
+
+from llm_latency.core.budget import Budget
+from llm_latency.core.stats import Sample, bounds, quantile, tolerance_upper
+from llm_latency.core.units import show
+
+PASS, FAIL, UNDECIDED = "pass", "fail", "undecided"
+# One-sided level at which an absolute budget is decided.
+LEVEL = 0.95
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a budget makes of a sample. `observed` is the point value; low and high are one-sided 95 % bounds."""
+
+    budget: str
+    outcome: str
+    metric: str
+    observed: float | None
+    limit: float
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    reasons: tuple[str, ...] = ()
+
+
+def judge(budget: Budget, sample: Sample) -> Verdict:
+    """Pass when the bound nearest the limit is inside it, fail when the other bound is outside, else undecided.
+
+    `max` and `min` are facts about the calls that were made and are decided by them alone.
+    """
+    n = len(sample.values)
+    if n == 0:
+        reason = f"{budget.metric} has no value in these calls"
+        return _verdict(budget, UNDECIDED, None, None, None, n, (reason,))
+    q = budget.quantile
+    if q is None:
+        observed = max(sample.values) if budget.statistic == "max" else min(sample.values)
+        outcome = PASS if _inside(budget, observed) else FAIL
+        return _verdict(budget, outcome, observed, None, None, n, (f"{budget.statistic} of {n}",))
+    observed = quantile(sample.values, q)
+    low, high = bounds(sample, q, level=LEVEL)
+    reasons: list[str] = []
+    inner, outer = (high, low) if budget.is_upper else (low, high)
+    if inner is not None and _inside(budget, inner):
+        return _verdict(budget, PASS, observed, low, high, n, ())
+    if outer is not None and not _inside(budget, outer):
+        return _verdict(budget, FAIL, observed, low, high, n, ())
+    if inner is None and budget.is_upper and not sample.clustered:
+        high = tolerance_upper(sample.values, q, level=LEVEL)
+        if high is not None and _inside(budget, high):
+            return _verdict(budget, PASS, observed, low, high, n, (f"log-normal tolerance bound from {n} calls",))
+    reasons.append(_missing(budget, sample, low, high))
+    return _verdict(budget, UNDECIDED, observed, low, high, n, tuple(reasons))
+
+
+def _inside(budget: Budget, value: float) -> bool:
+    return value < budget.limit if budget.is_upper else value > budget.limit
+
+
+def _missing(budget: Budget, sample: Sample, low: float | None, high: float | None) -> str:
+    if sample.call_count == 1:
+        return "one call has no interval; repeat the call"
+    q = budget.quantile or 0.5
+    tail = q if budget.is_upper else 1.0 - q
+    needed = max(6, math.ceil(math.log(1.0 - LEVEL) / math.log(tail)))
+    if sample.call_count < needed and not sample.clustered:
+        return f"needs {needed} calls for a {budget.statistic} at {LEVEL:.0%}, has {sample.call_count}"
+    unit = budget.row.unit
+    return f"the limit lies inside the interval [{show(low, unit)}, {show(high, unit)}]; more calls narrow it"
+
+
+def _verdict(
+    budget: Budget,
+    outcome: str,
+    observed: float | None,
+    low: float | None,
+    high: float | None,
+    n: int,
+    reasons: tuple[str, ...],
+) -> Verdict:
+    return Verdict(
+        budget=str(budget),
+        outcome=outcome,
+        metric=budget.metric,
+        observed=observed,
+        limit=budget.limit,
+        low=low,
+        high=high,
+        n=n,
+        reasons=reasons,
+    )
