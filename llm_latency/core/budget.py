@@ -10,7 +10,9 @@ from llm_latency.core.metrics import METRICS, Metric, metric
 from llm_latency.core.units import parse, show
 from llm_latency.errors import UsageError
 
-_TEXT = re.compile(r"\s*(?P<metric>\w+)(?:[\s_.]+(?P<statistic>p\d+(?:\.\d+)?|median|max|min))?\s*(?P<sign><=?|>=?|≤|≥)(?P<limit>.+)")
+_TEXT = re.compile(
+    r"\s*(?P<metric>\w+)(?:[\s_.]+(?P<statistic>p\d+(?:\.\d+)?|median|max|min))?\s*(?P<sign><=?|>=?|≤|≥)(?P<limit>.+)"
+)
 _STATISTIC = re.compile(r"p(\d+(?:\.\d+)?)|max|min")
 
 
@@ -81,5 +83,5 @@ def parse_key(key: str, limit: str) -> Budget:
         name, statistic = key, ""
     if not isinstance(limit, str) or isinstance(limit, bool):
         metric(name)
-        raise UsageError(f"{key}={limit!r} has no unit; write the limit as text, such as {key}=\"250 ms\"")
+        raise UsageError(f'{key}={limit!r} has no unit; write the limit as text, such as {key}="250 ms"')
     return _make(name, statistic, limit)

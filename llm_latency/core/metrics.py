@@ -199,9 +199,7 @@ METRICS: Mapping[str, Metric] = dict(
         _row("output_throughput", "tok/s", "higher", _output_throughput, "new tokens per second of all rows", "vLLM"),
         _row("prefill_throughput", "tok/s", "higher", _prefill_throughput, "prompt tokens/ttft", "llama-bench pp"),
         _row("decode_throughput", "tok/s", "higher", _decode_throughput, "all rows' tokens after the first", "own"),
-        _row(
-            "decode_throughput_per_sequence", "tok/s", "higher", _decode_throughput_per_sequence, "1/tpot", "AIPerf"
-        ),
+        _row("decode_throughput_per_sequence", "tok/s", "higher", _decode_throughput_per_sequence, "1/tpot", "AIPerf"),
         _row("input_throughput", "tok/s", "higher", _input_throughput, "prompt tokens per second", "SGLang"),
         _row("request_throughput", "req/s", "higher", _request_throughput, "rows per second", "vLLM"),
         _row("peak_memory", "B", "lower", _peak_memory, "high-water mark: device allocator, or RSS", "torch"),

@@ -90,9 +90,7 @@ def _binomial_cdf(k: int, n: int, q: float) -> float:
     if k >= n:
         return 1.0
     log_q, log_p, whole = math.log(q), math.log1p(-q), math.lgamma(n + 1)
-    terms = (
-        whole - math.lgamma(i + 1) - math.lgamma(n - i + 1) + i * log_q + (n - i) * log_p for i in range(k + 1)
-    )
+    terms = (whole - math.lgamma(i + 1) - math.lgamma(n - i + 1) + i * log_q + (n - i) * log_p for i in range(k + 1))
     return min(1.0, math.fsum(math.exp(term) for term in terms))
 
 
@@ -204,7 +202,9 @@ def summarize(sample: Sample, *, q: float = 0.5) -> Summary:
     warnings: tuple[str, ...] = ()
     if low is None or high is None:
         low = high = None
-        warnings = ("one call, no interval" if calls == 1 else f"{calls} calls, an interval needs {LEAST_FOR_INTERVAL}",)
+        warnings = (
+            "one call, no interval" if calls == 1 else f"{calls} calls, an interval needs {LEAST_FOR_INTERVAL}",
+        )
     assumption = "calls resampled as clusters" if sample.clustered else "independent calls"
     return Summary(
         center=center,

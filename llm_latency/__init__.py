@@ -1,0 +1,69 @@
+"""Time LLM code where it is written and guard it where it is merged: the public names, each imported when used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from llm_latency.core.measurement import Measurement, load, save
+    from llm_latency.record.measure import measure, measure_async, timed
+    from llm_latency.record.observe.stream import stream, stream_async
+    from llm_latency.report.text import table
+    from llm_latency.workloads.shapes import build as shape
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Measurement": "llm_latency.core.measurement:Measurement",
+    "load": "llm_latency.core.measurement:load",
+    "save": "llm_latency.core.measurement:save",
+    "measure": "llm_latency.record.measure:measure",
+    "measure_async": "llm_latency.record.measure:measure_async",
+    "timed": "llm_latency.record.measure:timed",
+    "stream": "llm_latency.record.observe.stream:stream",
+    "stream_async": "llm_latency.record.observe.stream:stream_async",
+    "table": "llm_latency.report.text:table",
+    "shape": "llm_latency.workloads.shapes:build",
+}
+
+__all__ = [
+    "Measurement",
+    "load",
+    "load_ipython_extension",
+    "measure",
+    "measure_async",
+    "save",
+    "shape",
+    "stream",
+    "stream_async",
+    "table",
+    "timed",
+    "unload_ipython_extension",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"llm_latency has no {name!r}; public names: {', '.join(__all__)}")
+    module, _, attribute = home.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Add `%%llmtime` to an IPython shell: what `%load_ext llm_latency` calls."""
+    from llm_latency.notebook.extension import load_into
+
+    load_into(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """Take `%%llmtime` out of the shell again: what `%unload_ext llm_latency` calls."""
+    from llm_latency.notebook.extension import unload_from
+
+    unload_from(shell)

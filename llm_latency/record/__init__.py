@@ -1,0 +1,1 @@
+"""Running and watching calls, and keeping each one's raw trace; nothing here formats or judges."""

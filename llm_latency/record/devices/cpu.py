@@ -1,0 +1,49 @@
+"""The CPU as a device: nothing to wait for, and the process's resident memory; not the host clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+class Cpu:
+    """Work on the CPU is done when the call returns. Peak memory is Linux's VmHWM, None where it is missing."""
+
+    __slots__ = ("_can_reset",)
+
+    def __init__(self) -> None:
+        """Nothing is known of this system yet; `reset_peak` finds out."""
+        self._can_reset = False
+
+    def synchronize(self) -> None:
+        """Return at once: a call on the CPU has ended when it returns."""
+
+    def mark(self) -> None:
+        """Return None: the host clock is this device's clock."""
+
+    def elapsed(self, marks: Sequence[object]) -> None:
+        """Return None: the host clock is this device's clock."""
+
+    def reset_peak(self) -> None:
+        """Set VmHWM back to the current resident size (proc(5), clear_refs 5), where the kernel allows it."""
+        try:
+            _CLEAR.write_text("5")
+            self._can_reset = True
+        except OSError:
+            self._can_reset = False
+
+    def peak_bytes(self) -> Mapping[str, int] | None:
+        """Return {"rss": bytes} since `reset_peak`, or None where the system does not report it."""
+        if not self._can_reset:
+            return None
+        try:
+            line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
+        except (OSError, StopIteration):
+            return None
+        return {"rss": int(line.split()[1]) * 1024}
+
+    def describe(self) -> Mapping[str, object]:
+        """Name the device."""
+        return {"device": "cpu"}

@@ -1,0 +1,105 @@
+"""Reading this machine and the models that ran into an Environment; what it does not report is None.
+
+torch and transformers are asked only where the user's code has imported them.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from llm_latency.core.environment import Environment
+
+
+def read_environment(models: Iterable[object] = (), *, device: Mapping[str, object] | None = None) -> Environment:
+    """Read what can change a number, for the models that were called and the device they ran on."""
+    listed = tuple(models)
+    torch = sys.modules.get("torch")
+    threads = torch.get_num_threads() if torch is not None and hasattr(torch, "get_num_threads") else None
+    cores = available_cores()
+    return Environment(
+        **{"device": "cpu"} | dict(device or {}),  # type: ignore[arg-type]  # devices name Environment's own fields
+        processor=_processor(),
+        cores=cores,
+        memory_bytes=_memory_bytes(),
+        system=f"{platform.system()} {platform.release()}",
+        threads=threads,
+        openmp=_openmp(),
+        python=platform.python_version(),
+        torch=getattr(torch, "__version__", None) and str(torch.__version__),  # type: ignore[union-attr]  # as above
+        transformers=getattr(sys.modules.get("transformers"), "__version__", None),
+        attention=_joined(_attention(model) for model in listed),
+        dtype=_joined(str(getattr(model, "dtype", "")).removeprefix("torch.") for model in listed),
+        quantization=_joined(_quantization(model) for model in listed),
+        cache=_joined(getattr(getattr(m, "generation_config", None), "cache_implementation", None) for m in listed),
+        compile=_joined(_compiled(model) for model in listed),
+        warnings=_warnings(threads, cores),
+    )
+
+
+def available_cores() -> int | None:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
+
+
+def _joined(values: Iterable[str | None]) -> str | None:
+    found = sorted({value for value in values if value})
+    return ", ".join(found) or None
+
+
+def _attention(model: object) -> str | None:
+    name = getattr(getattr(model, "config", None), "_attn_implementation", None)
+    return name if isinstance(name, str) else None
+
+
+def _quantization(model: object) -> str | None:
+    config = getattr(getattr(model, "config", None), "quantization_config", None)
+    return None if config is None else type(config).__name__
+
+
+def _compiled(model: object) -> str | None:
+    forward: Any = getattr(model, "forward", None)
+    is_compiled = hasattr(forward, "_torchdynamo_orig_callable") or type(model).__name__ == "OptimizedModule"
+    return "torch.compile" if is_compiled else None
+
+
+def _processor() -> str | None:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or None
+    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return name or platform.machine() or None
+
+
+def _memory_bytes() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def _openmp() -> str:
+    """OpenMP's waiting and thread settings, which turn one busy neighbour into a 2.7-fold slowdown."""
+    names = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OMP_PROC_BIND", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+    return " ".join(f"{name}={os.environ[name]}" for name in names if name in os.environ) or "defaults"
+
+
+def _warnings(threads: int | None, cores: int | None) -> tuple[str, ...]:
+    found = []
+    spins = os.environ.get("OMP_WAIT_POLICY", "").upper() != "PASSIVE"
+    if threads is not None and cores is not None and threads >= cores > 1 and spins:
+        found.append(
+            f"torch uses {threads} threads on {cores} cores and its threads spin while waiting: one busy neighbour"
+            " slows it far more than its share. Leave a core free (torch.set_num_threads) or set"
+            " OMP_WAIT_POLICY=PASSIVE before the start"
+        )
+    if sys.gettrace() is not None:
+        found.append("a tracer (debugger or coverage) is active: Python code runs slower than without it")
+    return tuple(found)

@@ -1,0 +1,157 @@
+"""Seeing plain forwards of models: one request each, or one request for a hand-written loop that hands a cache on.
+
+Not the forwards inside a generate, a batch or another forward. A class-level `__call__` is wrapped, no module
+hook: hooks make compiled code recompile, and the ones added after compiling are lost.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from llm_latency.core.trace import Request
+from llm_latency.record.observe.attribution import owners, state
+from llm_latency.record.observe.count import cached_tokens
+from llm_latency.record.observe.generate import open_request
+from llm_latency.record.observe.log import CallLog, RequestLog
+from llm_latency.record.observe.patch import Patches
+
+_CACHES = ("cache", "past_key_values", "cache_params", "state", "rnn_state")
+_INPUTS = ("input_ids", "inputs_embeds", "decoder_input_ids")
+
+
+def install(patches: Patches, modules: Iterable[object] = ()) -> None:
+    """Wrap the models of transformers that are loaded, compiled modules, and the classes of `modules`."""
+    if "torch" not in sys.modules:
+        return
+    models = getattr(sys.modules.get("transformers.modeling_utils"), "PreTrainedModel", None)
+    if models is not None:
+        patches.wrap_overrides(models, "__call__", _wrap_call)
+    compiled = getattr(sys.modules.get("torch._dynamo.eval_frame"), "OptimizedModule", None)
+    if compiled is not None:
+        patches.wrap(compiled, "__call__", _wrap_call)
+    for module in modules:
+        if not (models is not None and isinstance(module, models)):
+            patches.wrap(type(module), "__call__", _wrap_call)
+
+
+def modules_in(values: Iterable[object]) -> tuple[object, ...]:
+    """Those of `values` that are torch modules; none where torch is not imported."""
+    module = getattr(sys.modules.get("torch.nn"), "Module", None)
+    return () if module is None else tuple(value for value in values if isinstance(value, module))
+
+
+def _wrap_call(original: Any) -> Any:
+    from torch.compiler import is_compiling
+
+    @functools.wraps(original)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if is_compiling() or state.frames:
+            return original(self, *args, **kwargs)
+        calls = owners()
+        if not calls or any(log.in_batch for log in calls):
+            return original(self, *args, **kwargs)
+        start_ns = calls[-1].clock.now_ns()
+        state.frames.append("forward")
+        try:
+            output = original(self, *args, **kwargs)
+        finally:
+            state.frames.pop()
+        stop_ns = calls[-1].clock.now_ns()
+        _record(calls, self, args, kwargs, output, start_ns, stop_ns)
+        return output
+
+    return call
+
+
+def _record(
+    calls: tuple[CallLog, ...],
+    model: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    output: Any,
+    start_ns: int,
+    stop_ns: int,
+) -> None:
+    given = _cache_of(kwargs)
+    handed_on = _cache_of(output)
+    ids = _tensor_of(args, kwargs)
+    request = None if given is None else _continued(calls, model, given)
+    if request is None:
+        request = open_request("forward", count_forward, model=model)
+        if request is None:
+            return
+        request.start_ns = start_ns
+        request.facts = {
+            "ids": ids,
+            "mask": kwargs.get("attention_mask"),
+            "cached": cached_tokens(kwargs),
+            "caches": set(),
+        }
+    request.stop_ns = stop_ns
+    # fires: (return of the forward, tokens fed to it, nothing to tell who is done)
+    request.fires.append((stop_ns, int(ids.shape[1]) if ids is not None and ids.dim() >= 2 else 1, None))
+    request.facts["caches"] |= {id(cache) for cache in (given, handed_on) if cache is not None}
+
+
+def _continued(calls: tuple[CallLog, ...], model: Any, cache: object) -> RequestLog | None:
+    for request in reversed(calls[-1].requests):
+        if request.kind == "forward" and request.model is model and id(cache) in request.facts["caches"]:
+            return request
+    return None
+
+
+def _cache_of(holder: Any) -> object | None:
+    for name in _CACHES:
+        found = holder.get(name) if isinstance(holder, Mapping) else getattr(holder, name, None)
+        if found is not None and not isinstance(found, bool):
+            return found  # type: ignore[no-any-return]  # whatever the model calls its cache
+    return None
+
+
+def _tensor_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    for name in _INPUTS:
+        if kwargs.get(name) is not None:
+            return kwargs[name]
+    values = (*args, *kwargs.values())
+    return next((value for value in values if hasattr(value, "dim") and hasattr(value, "shape")), None)
+
+
+def count_forward(log: RequestLog) -> Request:
+    """Make the Request of a forward, or of a loop of them: each forward from the end of the prompt is an emission."""
+    ids, mask = log.facts["ids"], log.facts["mask"]
+    rows = int(ids.shape[0]) if ids is not None and ids.dim() >= 1 else None
+    prompt_tokens = None
+    if mask is not None and hasattr(mask, "dim") and mask.dim() == 2 and not mask.is_floating_point():
+        prompt_tokens = int(mask.sum())
+    elif ids is not None and ids.dim() == 2 and not ids.is_floating_point():
+        prompt_tokens = int(ids.numel())
+    elif ids is not None and ids.dim() == 3:
+        prompt_tokens = int(ids.shape[0] * ids.shape[1])
+    notes = list(log.notes)
+    emissions: tuple[tuple[int, int], ...] = ()
+    if len(log.fires) > 1:
+        fed = [tokens for _, tokens, _ in log.fires]
+        # Leading forwards of several tokens feed the prompt in chunks; the last of them gives the first new token.
+        first = next((index for index, tokens in enumerate(fed) if index > 0 and tokens == 1), len(fed)) - 1
+        emissions = tuple((instant, 1) for instant, _, _ in log.fires[first:])
+        if prompt_tokens is not None and rows:
+            prompt_tokens += rows * sum(fed[1 : first + 1])
+        if any(tokens != 1 for tokens in fed[first + 1 :]):
+            notes.append("a later forward was fed several tokens: each forward is counted as one position")
+    return Request(
+        kind="forward",
+        start_ns=log.start_ns,
+        stop_ns=log.stop_ns or log.start_ns,
+        emissions=emissions,
+        rows=rows,
+        prompt_tokens=prompt_tokens,
+        cached_tokens=log.facts["cached"],
+        row_tokens=(len(emissions),) * (rows or 1) if emissions else None,
+        token_source="forwards" if emissions else None,
+        model=type(log.model).__name__,
+        thread=log.thread,
+        notes=tuple(notes),
+    )

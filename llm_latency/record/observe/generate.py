@@ -1,0 +1,218 @@
+"""Seeing `generate` of transformers: entry, emissions and return, in every decoding mode; not counting its tokens.
+
+The stopping criteria are evaluated exactly once an emission in every mode, so their list's `__call__` is the
+stamp; the decoding method (`_sample`, `_beam_search`, …) gives the prompt it starts from and the sequences that
+it returns, also where `generate` itself was taken before the watch; a draft model's fires lie inside the
+decoding method of the main model and do not count. (transformers 5.0 to 5.24, generation/utils.py.)
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from types import CodeType, FrameType
+from typing import Any
+
+from llm_latency.record.observe.attribution import current_chain, owners, state
+from llm_latency.record.observe.count import Segment, count_generate
+from llm_latency.record.observe.log import RequestLog
+from llm_latency.record.observe.patch import Patches
+
+# Where generation modes are mapped to methods; "org/repo" values are downloads and no methods.
+_FALLBACK_METHODS = ("_sample", "_beam_search", "_assisted_decoding")
+_known_entries: set[CodeType] = set()
+
+
+def install(patches: Patches) -> None:
+    """Wrap what is loaded of transformers' generation; does nothing where it is not imported."""
+    utils = sys.modules.get("transformers.generation.utils")
+    mixin = getattr(utils, "GenerationMixin", None)
+    if mixin is None:
+        return
+    patches.wrap_overrides(mixin, "generate", _wrap_generate)
+    patches.wrap_overrides(mixin, "_prepare_generation_config", _wrap_prepare)
+    patches.wrap_overrides(mixin, "heal_tokens", _wrap_aside)
+    modes = getattr(utils, "GENERATION_MODES_MAPPING", {})
+    for name in {*_FALLBACK_METHODS, *(value for value in modes.values() if "/" not in value)}:
+        if hasattr(mixin, name):
+            patches.wrap_overrides(mixin, name, _wrap_decode)
+    criteria = sys.modules.get("transformers.generation.stopping_criteria")
+    if criteria is not None and hasattr(criteria, "StoppingCriteriaList"):
+        patches.wrap_overrides(criteria.StoppingCriteriaList, "__call__", wrap_criteria)
+
+
+def open_request(kind: str, count: Any, *, model: object = None) -> RequestLog | None:
+    """Open a request in every watch that this thread belongs to; None when there is none."""
+    calls = owners()
+    if not calls or any(call.in_batch for call in calls):
+        return None
+    request = RequestLog(kind, clock=calls[-1].clock, count=count, model=model)
+    for call in calls:
+        call.requests.append(request)
+    return request
+
+
+def _wrap_generate(original: Any) -> Any:
+    _known_entries.add(_innermost(original))
+
+    @functools.wraps(original)
+    def generate(self: Any, *args: Any, **kwargs: Any) -> Any:
+        outermost = not state.frames
+        request = None
+        if outermost:
+            request = _joined_to_unseen_entry() or open_request("generate", count_generate, model=self)
+            state.request = state.sink = request
+            if request is not None:
+                request.facts.setdefault("arguments", _arguments(args, kwargs))
+        custom = kwargs.get("custom_generate")
+        if callable(custom):
+            kwargs = {**kwargs, "custom_generate": _wrap_decode(custom)}
+        state.frames.append("generate")
+        try:
+            result = original(self, *args, **kwargs)
+            if request is not None:
+                request.facts["result"] = sequences_of(result)
+            return result
+        except BaseException as error:
+            if request is not None:
+                request.facts["error"] = type(error).__name__
+            raise
+        finally:
+            if request is not None:
+                request.stop_ns = request.now_ns()
+            state.frames.pop()
+            if outermost:
+                state.request = state.sink = None
+
+    return generate
+
+
+def _innermost(function: Any) -> CodeType:
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    code: CodeType = function.__code__
+    return code
+
+
+def _joined_to_unseen_entry() -> RequestLog | None:
+    """The request of a `generate` further out that was taken before the watch and calls this one inside itself."""
+    frame: FrameType | None = sys._getframe(2)
+    outer = None
+    while frame is not None:
+        if frame.f_code in _known_entries:
+            outer = frame
+        frame = frame.f_back
+    if outer is None:
+        return None
+    for call in owners():
+        for request in call.requests:
+            if request.facts.get("frame") is outer:
+                return request
+    request = open_request("generate", count_generate, model=outer.f_locals.get("self"))
+    if request is not None:
+        request.facts["frame"] = outer
+        request.notes.append("its entry was not seen (taken before the watch): counted from its first inner step")
+    return request
+
+
+def _wrap_prepare(original: Any) -> Any:
+    @functools.wraps(original)
+    def prepare(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if not state.frames and (calls := owners()):
+            state.entries[id(self)] = calls[-1].clock.now_ns()
+        return original(self, *args, **kwargs)
+
+    return prepare
+
+
+def _wrap_aside(original: Any) -> Any:
+    """Generation inside this method is preparation: it neither opens a request nor counts."""
+
+    @functools.wraps(original)
+    def aside(self: Any, *args: Any, **kwargs: Any) -> Any:
+        state.frames.append("aside")
+        try:
+            return original(self, *args, **kwargs)
+        finally:
+            state.frames.pop()
+
+    return aside
+
+
+def _wrap_decode(original: Any) -> Any:
+    @functools.wraps(original)
+    def decode(self: Any, input_ids: Any, *args: Any, **kwargs: Any) -> Any:
+        inner = "decode" in state.frames or "aside" in state.frames
+        opened_here = None
+        if not state.frames:
+            opened_here = state.request = _open_without_entry(self)
+        request = None if inner else state.request
+        segment = None
+        if request is not None:
+            segment = Segment.of(input_ids, kwargs, first_fire=len(request.fires))
+            request.facts.setdefault("segments", []).append(segment)
+        state.frames.append("decode")
+        sink_before, state.sink = state.sink, request
+        try:
+            result = original(self, input_ids, *args, **kwargs)
+            if segment is not None:
+                segment.result = sequences_of(result)
+            return result
+        except BaseException as error:
+            if request is not None:
+                request.facts["error"] = type(error).__name__
+            raise
+        finally:
+            if opened_here is not None:
+                opened_here.stop_ns = opened_here.now_ns()
+            state.frames.pop()
+            state.sink = sink_before
+            if not state.frames:
+                state.request = state.sink = None
+
+    return decode
+
+
+def _open_without_entry(model: Any) -> RequestLog | None:
+    """Open the request of a `generate` that was taken before the watch: from the step it looks up on the model."""
+    entered = state.entries.pop(id(model), None)
+    calls = owners()
+    first = bool(calls) and not calls[-1].requests
+    request = open_request("generate", count_generate, model=model)
+    if request is None:
+        return None
+    if entered is not None:
+        request.start_ns = entered
+    elif first and current_chain():
+        request.start_ns = calls[-1].start_ns
+        request.notes.append("its entry was not seen (taken before the watch): counted from the call's entry")
+    else:
+        request.notes.append("its entry was not seen (taken before the watch): counted from its decoding loop")
+    return request
+
+
+def wrap_criteria(original: Any) -> Any:
+    @functools.wraps(original)
+    def call(self: Any, input_ids: Any, *args: Any, **kwargs: Any) -> Any:
+        sink = state.sink
+        if sink is None:
+            return original(self, input_ids, *args, **kwargs)
+        instant = sink.now_ns()
+        done = original(self, input_ids, *args, **kwargs)
+        sink.fires.append((instant, input_ids.shape[1], done))
+        return done
+
+    return call
+
+
+def sequences_of(result: Any) -> Any:
+    """The returned ids, without holding on to scores or caches: `.sequences` of an output object, else itself."""
+    return getattr(result, "sequences", result)
+
+
+def _arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """What tells the prompt where no decoding method is entered: ids and mask, by reference."""
+    given = {name: kwargs[name] for name in ("input_ids", "inputs", "attention_mask") if kwargs.get(name) is not None}
+    if args and args[0] is not None:
+        given.setdefault("inputs", args[0])
+    return given

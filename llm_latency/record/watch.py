@@ -1,0 +1,101 @@
+"""Watch: one call from its first line to its last, as a Trace; not how many calls there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any, Self
+
+from llm_latency.core.trace import Request, Trace
+from llm_latency.errors import ObservationError
+from llm_latency.record.clock import Clock, check_advanced, ticks
+from llm_latency.record.devices.device import Device, find
+from llm_latency.record.observe.attribution import current_chain, opened
+from llm_latency.record.observe.log import CallLog
+from llm_latency.record.observe.taps import requests_of, tapped
+
+
+class Watch:
+    """Observes a block. `trace` and `models` (those that ran) are there when the block has ended.
+
+    The clock starts last and stops first: putting the taps on, counting and reading memory lie outside.
+    """
+
+    def __init__(self, name: str, *, clock: Clock, device: Device, modules: Iterable[object] = ()) -> None:
+        """Prepare; `modules` are torch modules beside transformers' own whose forwards count."""
+        self.name = name
+        self.clock = clock
+        self.device = device
+        self.modules = tuple(modules)
+        self.trace: Trace | None = None
+        self.models: tuple[object, ...] = ()
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        """Put the taps on and start the clock."""
+        with ExitStack() as stack:
+            stack.enter_context(tapped(self.modules))
+            self._log = CallLog(self.name, clock=self.clock, outer=current_chain())
+            stack.enter_context(opened(self._log))
+            self._stack = stack.pop_all()
+        self.device.reset_peak()
+        self._ticks = ticks()
+        self._log.start_ns = self.clock.now_ns()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop the clock, take the taps off, and count.
+
+        Raises ObservationError, ClockError or DeviceError where the times would be wrong, unless the block
+        itself has raised.
+        """
+        try:
+            self.device.synchronize()
+            stop_ns = self.clock.now_ns()
+            stop_ticks = ticks()
+            peak = self.device.peak_bytes()
+        finally:
+            self._stack.close()
+        log = self._log
+        try:
+            elapsed = None if self._ticks is None or stop_ticks is None else stop_ticks - self._ticks
+            check_advanced(self.clock, log.start_ns, stop_ns, elapsed_ticks=elapsed)
+            requests = requests_of(log)
+            self.models = _distinct(request.model for request in log.requests)
+            for name in {_device_name(model) for model in self.models} - {None}:
+                find(str(name))
+        except Exception as doubt:
+            if error is None:
+                raise
+            error.add_note(f"llm-latency: this call has no times: {doubt}")
+            return
+        finally:
+            log.requests.clear()
+        self.trace = Trace(
+            start_ns=log.start_ns,
+            stop_ns=stop_ns,
+            requests=requests or (Request(kind="call", start_ns=log.start_ns, stop_ns=stop_ns),),
+            phases=tuple(log.phases),
+            peak_bytes=None if peak is None else dict(peak),
+            annotations=tuple(log.annotations),
+        )
+
+    def ended(self) -> Trace:
+        """The call's trace; raises ObservationError while the block is still running."""
+        if self.trace is None:
+            raise ObservationError(f"{self.name!r} has no times yet: read them after the `with` block has ended")
+        return self.trace
+
+
+def _distinct(models: Iterable[Any]) -> tuple[object, ...]:
+    return tuple({id(model): model for model in models if model is not None}.values())
+
+
+def _device_name(model: Any) -> str | None:
+    place = getattr(model, "device", None)
+    if place is None and hasattr(model, "parameters"):
+        place = getattr(next(iter(model.parameters()), None), "device", None)
+    return None if place is None else str(place)
