@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llm_latency.core.measurement import Measurement, load, save
-    from llm_latency.record.measure import measure, measure_async, timed
+    from llm_latency.record.measure import measure, measure_async
     from llm_latency.record.observe.stream import stream, stream_async
+    from llm_latency.record.timed import timed
     from llm_latency.report.text import table
     from llm_latency.workloads.shapes import build as shape
 
@@ -20,7 +21,7 @@ _HOMES = {
     "save": "llm_latency.core.measurement:save",
     "measure": "llm_latency.record.measure:measure",
     "measure_async": "llm_latency.record.measure:measure_async",
-    "timed": "llm_latency.record.measure:timed",
+    "timed": "llm_latency.record.timed:timed",
     "stream": "llm_latency.record.observe.stream:stream",
     "stream_async": "llm_latency.record.observe.stream:stream_async",
     "table": "llm_latency.report.text:table",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,7 @@ def _check(trace: Trace, place: str) -> None:
         if request.kind not in REQUEST_KINDS:
             raise MeasurementFileError(f"{place}: request kind {request.kind!r}; known: {', '.join(REQUEST_KINDS)}")
         instants = [request.start_ns, *(instant for instant, _ in request.emissions)]
-        if request.stop_ns < request.start_ns or any(a > b for a, b in zip(instants, instants[1:], strict=False)):
+        if request.stop_ns < request.start_ns or any(a > b for a, b in pairwise(instants)):
             raise MeasurementFileError(f"{place}: the instants of a request do not ascend")
         if any(count < 0 for count in (request.row_tokens or ())) or any(k < 1 for _, k in request.emissions):
             raise MeasurementFileError(f"{place}: a request counts fewer than no tokens")

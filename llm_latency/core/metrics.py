@@ -176,7 +176,8 @@ def _decode(trace: Trace, _: Environment) -> tuple[float, ...]:
     return (sum(spans),) if spans else ()
 
 
-def _row(name: str, unit: str, better: str, read: Reader, meaning: str, source: str) -> tuple[str, Metric]:
+def _row(name: str, unit: str, better: str, read: Reader, *about: str) -> tuple[str, Metric]:
+    meaning, source = about
     return name, Metric(name=name, unit=unit, better=better, read=read, meaning=meaning, source=source)
 
 

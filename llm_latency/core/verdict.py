@@ -34,36 +34,35 @@ def judge(budget: Budget, sample: Sample) -> Verdict:
 
     `max` and `min` are facts about the calls that were made and are decided by them alone.
     """
-    n = len(sample.values)
+    n, q = len(sample.values), budget.quantile
     if n == 0:
-        reason = f"{budget.metric} has no value in these calls"
-        return _verdict(budget, UNDECIDED, None, None, None, n, (reason,))
-    q = budget.quantile
+        return _verdict(budget, UNDECIDED, n=n, reason=f"{budget.metric} has no value in these calls")
     if q is None:
         observed = max(sample.values) if budget.statistic == "max" else min(sample.values)
         outcome = PASS if _inside(budget, observed) else FAIL
-        return _verdict(budget, outcome, observed, None, None, n, (f"{budget.statistic} of {n}",))
+        return _verdict(budget, outcome, n=n, observed=observed, reason=f"{budget.statistic} of {n}")
     observed = quantile(sample.values, q)
     low, high = bounds(sample, q, level=LEVEL)
-    reasons: list[str] = []
+    outcome, reason = UNDECIDED, None
     inner, outer = (high, low) if budget.is_upper else (low, high)
     if inner is not None and _inside(budget, inner):
-        return _verdict(budget, PASS, observed, low, high, n, ())
-    if outer is not None and not _inside(budget, outer):
-        return _verdict(budget, FAIL, observed, low, high, n, ())
-    if inner is None and budget.is_upper and not sample.clustered:
+        outcome = PASS
+    elif outer is not None and not _inside(budget, outer):
+        outcome = FAIL
+    elif inner is None and budget.is_upper and not sample.clustered:
         high = tolerance_upper(sample.values, q, level=LEVEL)
         if high is not None and _inside(budget, high):
-            return _verdict(budget, PASS, observed, low, high, n, (f"log-normal tolerance bound from {n} calls",))
-    reasons.append(_missing(budget, sample, low, high))
-    return _verdict(budget, UNDECIDED, observed, low, high, n, tuple(reasons))
+            outcome, reason = PASS, f"log-normal tolerance bound from {n} calls"
+    if outcome == UNDECIDED:
+        reason = _missing(budget, sample, low=low, high=high)
+    return _verdict(budget, outcome, n=n, observed=observed, low=low, high=high, reason=reason)
 
 
 def _inside(budget: Budget, value: float) -> bool:
     return value < budget.limit if budget.is_upper else value > budget.limit
 
 
-def _missing(budget: Budget, sample: Sample, low: float | None, high: float | None) -> str:
+def _missing(budget: Budget, sample: Sample, *, low: float | None, high: float | None) -> str:
     if sample.call_count == 1:
         return "one call has no interval; repeat the call"
     q = budget.quantile or 0.5
@@ -78,11 +77,12 @@ def _missing(budget: Budget, sample: Sample, low: float | None, high: float | No
 def _verdict(
     budget: Budget,
     outcome: str,
-    observed: float | None,
-    low: float | None,
-    high: float | None,
+    *,
     n: int,
-    reasons: tuple[str, ...],
+    reason: str | None,
+    observed: float | None = None,
+    low: float | None = None,
+    high: float | None = None,
 ) -> Verdict:
     return Verdict(
         budget=str(budget),
@@ -93,5 +93,5 @@ def _verdict(
         low=low,
         high=high,
         n=n,
-        reasons=reasons,
+        reasons=() if reason is None else (reason,),
     )

@@ -25,6 +25,9 @@ _LOOKS = (6, 9, 13, 18, 25, 34, 46, 64, 90, 130, 180, 250, 350, 500, 700, 1000, 
 _DEFAULT_SECONDS, _DEFAULT_SECONDS_WITH_BUDGET = 10.0, 30.0
 
 
+Budgets = str | Budget | Iterable[str | Budget] | None
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """How many calls to run: counts, or a precision (relative half-width of the 95 % interval) and seconds."""
 
@@ -39,7 +42,7 @@ def make_plan(
     *,
     repeat: int | None = None,
     warmup: int | None = None,
-    budget: str | Budget | Iterable[str | Budget] | None = None,
+    budget: Budgets = None,
     time_budget: float | None = None,
     precision: float = 0.03,
 ) -> Plan:

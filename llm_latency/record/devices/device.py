@@ -39,7 +39,7 @@ class Device(Protocol):
 
 def find(name: str) -> Device:
     """Device by torch's name for it; raises DeviceError for a kind whose waiting we do not know."""
-    if name.split(":")[0] == "cpu":
+    if name.split(":", maxsplit=1)[0] == "cpu":
         return Cpu()
     raise DeviceError(
         f"a model on {name!r} was called, and this version knows how to wait for 'cpu' only; a time without"

@@ -210,11 +210,12 @@ def _prompt_tokens(log: RequestLog, segments: list[Segment]) -> int | None:
 
 
 def _from_result(log: RequestLog) -> tuple[int | None, tuple[int, ...] | None]:
-    result = log.facts.get("result")
-    ids = log.facts.get("arguments", {}).get("input_ids", log.facts.get("arguments", {}).get("inputs"))
-    if getattr(result, "dim", None) is None or result.dim() != 2:
+    result: Any = log.facts.get("result")
+    given = log.facts.get("arguments", {})
+    ids: Any = given.get("input_ids", given.get("inputs"))
+    if getattr(result, "dim", lambda: 0)() != 2:
         return None, None
     rows = int(result.shape[0])
-    if ids is None or getattr(ids, "dim", lambda: 0)() != 2:
+    if getattr(ids, "dim", lambda: 0)() != 2:
         return rows, None
     return rows, (max(0, int(result.shape[1]) - int(ids.shape[1])),) * rows

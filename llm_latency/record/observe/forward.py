@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from llm_latency.core.trace import Request
@@ -60,39 +61,35 @@ def _wrap_call(original: Any) -> Any:
         finally:
             state.frames.pop()
         stop_ns = calls[-1].clock.now_ns()
-        _record(calls, self, args, kwargs, output, start_ns, stop_ns)
+        _record(calls, self, _Forward(args, kwargs, output, start_ns, stop_ns))
         return output
 
     return call
 
 
-def _record(
-    calls: tuple[CallLog, ...],
-    model: Any,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    output: Any,
-    start_ns: int,
-    stop_ns: int,
-) -> None:
-    given = _cache_of(kwargs)
-    handed_on = _cache_of(output)
-    ids = _tensor_of(args, kwargs)
+@dataclass(slots=True)
+class _Forward:
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    output: Any
+    start_ns: int
+    stop_ns: int
+
+
+def _record(calls: tuple[CallLog, ...], model: Any, seen: _Forward) -> None:
+    given, handed_on = _cache_of(seen.kwargs), _cache_of(seen.output)
+    ids = _tensor_of(seen.args, seen.kwargs)
     request = None if given is None else _continued(calls, model, given)
     if request is None:
         request = open_request("forward", count_forward, model=model)
         if request is None:
             return
-        request.start_ns = start_ns
-        request.facts = {
-            "ids": ids,
-            "mask": kwargs.get("attention_mask"),
-            "cached": cached_tokens(kwargs),
-            "caches": set(),
-        }
-    request.stop_ns = stop_ns
+        request.start_ns = seen.start_ns
+        mask = seen.kwargs.get("attention_mask")
+        request.facts = {"ids": ids, "mask": mask, "cached": cached_tokens(seen.kwargs), "caches": set()}
+    request.stop_ns = seen.stop_ns
     # fires: (return of the forward, tokens fed to it, nothing to tell who is done)
-    request.fires.append((stop_ns, int(ids.shape[1]) if ids is not None and ids.dim() >= 2 else 1, None))
+    request.fires.append((seen.stop_ns, int(ids.shape[1]) if ids is not None and ids.dim() >= 2 else 1, None))
     request.facts["caches"] |= {id(cache) for cache in (given, handed_on) if cache is not None}
 
 

@@ -108,11 +108,11 @@ def _joined_to_unseen_entry() -> RequestLog | None:
         for request in call.requests:
             if request.facts.get("frame") is outer:
                 return request
-    request = open_request("generate", count_generate, model=outer.f_locals.get("self"))
-    if request is not None:
-        request.facts["frame"] = outer
-        request.notes.append("its entry was not seen (taken before the watch): counted from its first inner step")
-    return request
+    opened = open_request("generate", count_generate, model=outer.f_locals.get("self"))
+    if opened is not None:
+        opened.facts["frame"] = outer
+        opened.notes.append("its entry was not seen (taken before the watch): counted from its first inner step")
+    return opened
 
 
 def _wrap_prepare(original: Any) -> Any:
@@ -192,6 +192,8 @@ def _open_without_entry(model: Any) -> RequestLog | None:
 
 
 def wrap_criteria(original: Any) -> Any:
+    """Wrap the stopping criteria's evaluation: an emission exists when it begins."""
+
     @functools.wraps(original)
     def call(self: Any, input_ids: Any, *args: Any, **kwargs: Any) -> Any:
         sink = state.sink

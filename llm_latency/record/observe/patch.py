@@ -62,9 +62,10 @@ class Patches:
 
 def _subclasses(base: type) -> Iterator[type]:
     seen: set[type] = set()
-    stack = [base]
+    stack: list[type] = [base]
     while stack:
-        for child in type.__subclasses__(stack.pop()):
+        children: list[type] = type.__subclasses__(stack.pop())
+        for child in children:
             if child not in seen:
                 seen.add(child)
                 stack.append(child)

@@ -13,11 +13,12 @@ from llm_latency.errors import ObservationError
 from llm_latency.record.clock import Clock
 from llm_latency.record.observe import batch, forward, generate, phases
 from llm_latency.record.observe.attribution import state
+from llm_latency.record.observe.count import count_generate
 from llm_latency.record.observe.log import CallLog, RequestLog
 from llm_latency.record.observe.patch import Patches, after_import
 
 _patches = Patches()
-_watching = 0
+_watching: list[object] = []
 _lock = threading.Lock()
 _LATE = (
     "transformers.generation.",
@@ -36,17 +37,17 @@ def tapped(modules: Iterable[object] = ()) -> Iterator[None]:
     `modules` are torch modules beside transformers' own whose forwards count. The last block that ends takes
     every tap off, also after an exception or an interrupt.
     """
-    global _watching
+    token = object()
     with _lock:
-        _watching += 1
+        _watching.append(token)
     try:
         _install(modules)
         with after_import("transformers", _after_module):
             yield
     finally:
         with _lock:
-            _watching -= 1
-            if _watching == 0:
+            _watching.remove(token)
+            if not _watching:
                 try:
                     _patches.restore()
                 finally:
@@ -111,7 +112,7 @@ def emission_cost_ns(clock: Clock) -> int:
         return None
 
     seen = generate.wrap_criteria(bare)
-    before, state.sink = state.sink, RequestLog("generate", clock=clock, count=generate.count_generate)
+    before, state.sink = state.sink, RequestLog("generate", clock=clock, count=count_generate)
     rounds = []
     try:
         for _ in range(30):

@@ -1,0 +1,1 @@
+"""The notebook's magic, live view and export; nothing here measures."""

@@ -1,0 +1,145 @@
+"""Recording: calls recorded so far and what they amount to; not who runs them.
+
+`measure`, `timed` and the notebook drive it: ask for the next stage, open a watch, add the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from llm_latency.core.environment import Environment
+from llm_latency.core.measurement import Measurement, sample_of
+from llm_latency.core.trace import Trace
+from llm_latency.core.verdict import judge
+from llm_latency.record.clock import Clock, HostClock
+from llm_latency.record.devices.cpu import Cpu
+from llm_latency.record.devices.device import Device
+from llm_latency.record.machine import read_environment
+from llm_latency.record.observe.taps import emission_cost_ns
+from llm_latency.record.sampling import Listener, Plan, Progress, Sampling
+from llm_latency.record.watch import Watch
+
+
+class Recording:
+    """Calls recorded so far, and what they amount to."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        plan: Plan,
+        workload: Mapping[str, Any] | None = None,
+        clock: Clock | None = None,
+        device: Device | None = None,
+        modules: Iterable[object] = (),
+        on_progress: Listener | None = None,
+    ) -> None:
+        """Nothing is recorded yet; without `clock` and `device` the host's clock and the CPU are meant."""
+        self.name = name
+        self.clock = clock or HostClock()
+        self.device = device or Cpu()
+        self.modules = tuple(modules)
+        self.sampling = Sampling(plan, Environment())
+        self._workload = dict(workload or {})
+        self._models: dict[int, object] = {}
+        self._on_progress = on_progress
+        self._begin_ns = self.clock.now_ns()
+
+    def next_stage(self) -> str | None:
+        """What the next call is, or None; tells the listener where sampling stands."""
+        elapsed_s = (self.clock.now_ns() - self._begin_ns) * 1e-9
+        stage = self.sampling.next_stage(elapsed_s)
+        if stage is not None and self._on_progress is not None:
+            self._on_progress(self._progress(stage, elapsed_s))
+        return stage
+
+    def watch(self) -> Watch:
+        """A watch for the next call."""
+        return Watch(self.name, clock=self.clock, device=self.device, modules=self.modules)
+
+    def add(self, stage: str, watch: Watch) -> None:
+        """Keep a call that has ended."""
+        self._models |= {id(model): model for model in watch.models}
+        self.sampling.add(stage, watch.ended())
+
+    def measurement(self, *, interrupted_by: BaseException | None = None) -> Measurement:
+        """What has been recorded, whole or, after an exception, in part."""
+        sampling = self.sampling
+        environment = read_environment(self._models.values(), device=self.device.describe())
+        traces = tuple(sampling.traces)
+        because = sampling.stopped_because or f"{len(traces)} calls"
+        if interrupted_by is not None:
+            because = f"{type(interrupted_by).__name__} after {len(traces)} counted calls"
+        budgets = sampling.plan.budgets
+        first = sampling.cold or next(iter(traces), None)
+        return Measurement(
+            name=self.name,
+            workload=self._workload | _observed(first),
+            environment=environment,
+            traces=traces,
+            cold=sampling.cold,
+            warmup=tuple(sampling.warmup),
+            stopped_because=because,
+            warnings=_warnings(traces, environment),
+            verdicts=tuple(judge(budget, sample_of(traces, budget.metric, environment)) for budget in budgets),
+            observer_ns=emission_cost_ns(self.clock) if isinstance(self.clock, HostClock) else None,
+            recorded_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            complete=interrupted_by is None,
+        )
+
+    def attach_to(self, error: BaseException) -> None:
+        """Let the partial measurement travel with an exception, as `llm_latency_measurement`."""
+        sampling = self.sampling
+        done = len(sampling.traces) + len(sampling.warmup) + (sampling.cold is not None)
+        if done:
+            error.llm_latency_measurement = self.measurement(interrupted_by=error)  # type: ignore[attr-defined]  # documented
+            error.add_note(
+                f"llm-latency: {done} calls of {self.name!r} were recorded before; see .llm_latency_measurement"
+            )
+
+    def _progress(self, stage: str, elapsed_s: float) -> Progress:
+        sampling, plan = self.sampling, self.sampling.plan
+        done, of = {
+            "cold": (0, 1),
+            "warmup": (len(sampling.warmup), plan.warmup),
+            "counted": (len(sampling.traces), plan.repeat),
+        }[stage]
+        calls = [sampling.cold, *sampling.warmup, *sampling.traces]
+        return Progress(
+            stage=stage,
+            done=done,
+            of=of,
+            elapsed_s=elapsed_s,
+            time_budget_s=plan.time_budget_s,
+            half_width=sampling.half_width(),
+            last=calls[-1],
+        )
+
+
+def _observed(trace: Trace | None) -> dict[str, Any]:
+    """What one call was seen to do, as facts of the workload."""
+    if trace is None:
+        return {}
+    kinds = sorted({request.kind for request in trace.requests})
+    facts: dict[str, Any] = {"requests": len(trace.requests), "kinds": kinds}
+    models = sorted({request.model for request in trace.requests if request.model})
+    facts |= {"models": models} if models else {}
+    for field in ("rows", "prompt_tokens", "new_tokens"):
+        if (value := getattr(trace, field)) is not None:
+            facts[field] = value
+    return {"observed": facts}
+
+
+def _warnings(traces: tuple[Trace, ...], environment: Environment) -> tuple[str, ...]:
+    found = list(environment.warnings)
+    if len({trace.done_work() for trace in traces}) > 1:
+        counts = sorted({trace.new_tokens or 0 for trace in traces})
+        found.append(
+            f"new tokens a call vary from {counts[0]} to {counts[-1]}: compare tpot and itl, not e2e, or fix the"
+            " length with min_new_tokens and max_new_tokens"
+        )
+    notes = {note for trace in traces for request in trace.requests for note in request.notes}
+    notes |= {f"{a.kind}: {a.detail}" for trace in traces for a in trace.annotations}
+    return (*found, *sorted(notes))

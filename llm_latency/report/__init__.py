@@ -1,0 +1,1 @@
+"""Measurements and verdicts as text, Markdown, HTML and SVG; nothing here computes."""

@@ -1,0 +1,1 @@
+"""What is run when no code of the user's is: shapes, prompts and scenarios."""
