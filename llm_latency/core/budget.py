@@ -56,6 +56,13 @@ def _make(name: str, statistic: str, limit: str) -> Budget:
     return Budget(metric=name, statistic=statistic, limit=parse(limit, unit=row.unit))
 
 
+def _split(key: str) -> tuple[str, str]:
+    """Metric and statistic of a key such as ttft_p95; "" where it names no statistic."""
+    name, _, statistic = key.rpartition("_")
+    is_split = key not in METRICS and (statistic == "median" or _STATISTIC.fullmatch(statistic))
+    return (name, statistic) if is_split else (key, "")
+
+
 def parse_budget(text: str) -> Budget:
     """Read a limit such as "ttft p95 < 250 ms"; without a statistic the median is meant.
 
@@ -65,10 +72,9 @@ def parse_budget(text: str) -> Budget:
     if match is None:
         raise UsageError(f'{text!r} is not a budget; expected METRIC [STATISTIC] < LIMIT, such as "ttft p95 < 250 ms"')
     name = match["metric"]
-    if name not in METRICS and "_" in name and _STATISTIC.fullmatch(name.rpartition("_")[2]):
-        name, _, statistic = name.rpartition("_")
-    else:
-        statistic = match["statistic"] or ""
+    statistic = match["statistic"] or ""
+    if not statistic:
+        name, statistic = _split(name)
     budget = _make(name, statistic, match["limit"])
     if budget.is_upper != (match["sign"] in "<=≤"):
         better = budget.row.better
@@ -78,10 +84,8 @@ def parse_budget(text: str) -> Budget:
 
 def parse_key(key: str, limit: str) -> Budget:
     """Read a marker's key and limit, such as ttft_p95 and "250 ms"; raises UsageError when they do not fit."""
-    name, _, statistic = key.rpartition("_")
-    if key in METRICS or not _STATISTIC.fullmatch(statistic):
-        name, statistic = key, ""
-    if not isinstance(limit, str) or isinstance(limit, bool):
+    name, statistic = _split(key)
+    if not isinstance(limit, str):
         metric(name)
         raise UsageError(f'{key}={limit!r} has no unit; write the limit as text, such as {key}="250 ms"')
     return _make(name, statistic, limit)

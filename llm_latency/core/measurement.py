@@ -116,11 +116,11 @@ def from_json(text: bytes | str, *, source: str = "this measurement") -> Measure
     """
     try:
         document = msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise MeasurementFileError(
             f"{source} is not complete JSON ({error}); it was cut off or edited. Measure again, or restore the file"
         ) from error
-    if not isinstance(document, dict) or not isinstance(document.get("schema"), int):
+    if not isinstance(document, dict) or type(document.get("schema")) is not int:
         raise MeasurementFileError(f"{source} has no integer 'schema'; it is not a measurement of llm-latency")
     if document["schema"] > SCHEMA or document["schema"] < 1:
         raise MeasurementFileError(
@@ -132,8 +132,13 @@ def from_json(text: bytes | str, *, source: str = "this measurement") -> Measure
         measurement = msgspec.convert(fields, Measurement)
     except msgspec.ValidationError as error:
         raise MeasurementFileError(f"{source} is no valid measurement: {error}") from error
-    for index, trace in enumerate((*measurement.traces, *((measurement.cold,) if measurement.cold else ()))):
-        _check(trace, f"{source}, call {index}")
+    for part, traces in (
+        ("traces", measurement.traces),
+        ("warmup", measurement.warmup),
+        ("cold", (measurement.cold,) if measurement.cold else ()),
+    ):
+        for index, trace in enumerate(traces):
+            _check(trace, f"{source}, {part}" if part == "cold" else f"{source}, {part}[{index}]")
     return measurement
 
 
@@ -149,7 +154,8 @@ def _check(trace: Trace, place: str) -> None:
         instants = [request.start_ns, *(instant for instant, _ in request.emissions)]
         if request.stop_ns < request.start_ns or any(a > b for a, b in pairwise(instants)):
             raise MeasurementFileError(f"{place}: the instants of a request do not ascend")
-        if any(count < 0 for count in (request.row_tokens or ())) or any(k < 1 for _, k in request.emissions):
+        counts = (*(request.row_tokens or ()), request.rows or 0, request.prompt_tokens or 0)
+        if any(count < 0 for count in counts) or any(k < 1 for _, k in request.emissions):
             raise MeasurementFileError(f"{place}: a request counts fewer than no tokens")
 
 

@@ -43,10 +43,6 @@ def _seconds(trace: Trace, start_ns: int, stop_ns: int) -> float:
     return trace.elapsed_ns(start_ns, stop_ns) * 1e-9
 
 
-def _first_ns(request: Request) -> int | None:
-    return request.emissions[0][0] if request.emissions else None
-
-
 def _last_ns(request: Request) -> int:
     return request.emissions[-1][0] if request.emissions else request.stop_ns
 
@@ -216,5 +212,5 @@ def metric(name: str) -> Metric:
         return METRICS[name]
     except KeyError:
         close = difflib.get_close_matches(name, METRICS, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        hint = f"; did you mean {close[0]!r}?" if close else "."
         raise UsageError(f"there is no metric {name!r}{hint} Known: {', '.join(METRICS)}") from None

@@ -68,6 +68,8 @@ class Reading:
         return self._quantity(percentile(self.sample, percent / 100) if self else None)
 
     def __getattr__(self, name: str) -> Quantity | None:
+        if name in self.__slots__:  # not set yet: copy and pickle ask an empty one
+            raise AttributeError(name)
         match = _PERCENTILE.fullmatch(name)
         if match is None or not 0 < float(match[1].replace("_", ".")) < 100:
             raise AttributeError(

@@ -5,6 +5,7 @@ Everything here is deterministic: the bootstrap is seeded, so a measurement read
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from statistics import NormalDist
@@ -54,15 +55,18 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 def quantile(values: Sequence[float], q: float) -> float:
     """Quantile by linear interpolation (Hyndman and Fan's type 7, numpy's default); `q` in [0, 1].
 
-    Raises UsageError when there are no values.
+    Raises UsageError when there are no values, or when q lies outside.
     """
     if not values:
         raise UsageError("a quantile needs at least one value")
+    if not 0.0 <= q <= 1.0:
+        raise UsageError(f"there is no quantile {q:g}; expected 0 to 1")
     ordered = sorted(values)
     position = q * (len(ordered) - 1)
     below = math.floor(position)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (ordered[above] - ordered[below]) * (position - below)
+    if position == below:  # also keeps an infinite neighbour from making inf * 0 of it
+        return ordered[below]
+    return ordered[below] + (ordered[below + 1] - ordered[below]) * (position - below)
 
 
 def supported(q: float, n: int) -> bool:
@@ -71,37 +75,37 @@ def supported(q: float, n: int) -> bool:
 
 
 def percentile(sample: Sample, q: float) -> float:
-    """Quantile of a sample that can hold it; raises TooFewCallsError, naming what would, when it cannot."""
+    """Quantile of a sample that can hold it, 0 < q < 1.
+
+    Raises TooFewCallsError, naming what would do, when the sample cannot hold it, and UsageError for another q.
+    """
     n = len(sample.values)
+    if not 0.0 < q < 1.0:
+        raise UsageError(f"there is no p{q * 100:g}; expected 0 < p < 100, or read `.max` or `.min`")
     if not supported(q, n):
-        needed = math.ceil(1.0 / min(q, 1.0 - q) - 1e-9)
+        needed, edge = math.ceil(1.0 / min(q, 1.0 - q) - 1e-9), ".max" if q > 0.5 else ".min"
         raise TooFewCallsError(
-            f"p{q * 100:g} needs at least {needed} values and this sample has {n}; read `.max` instead, ask for"
+            f"p{q * 100:g} needs at least {needed} values and this sample has {n}; read `{edge}` instead, ask for"
             f" more calls with `repeat={needed}`, or put the limit into the `latency_budget` marker,"
             " which samples until it can decide"
         )
     return quantile(sample.values, q)
 
 
-def _binomial_cdf(k: int, n: int, q: float) -> float:
-    """P(X <= k) for X ~ Binomial(n, q), in logs so that n may be large."""
-    if k < 0:
-        return 0.0
-    if k >= n:
-        return 1.0
-    log_q, log_p, whole = math.log(q), math.log1p(-q), math.lgamma(n + 1)
-    terms = (whole - math.lgamma(i + 1) - math.lgamma(n - i + 1) + i * log_q + (n - i) * log_p for i in range(k + 1))
-    return min(1.0, math.fsum(math.exp(term) for term in terms))
-
-
+@functools.lru_cache(maxsize=512)
 def _lower_rank(n: int, q: float, level: float) -> int | None:
-    """Largest 1-based rank whose value lies at or below quantile q with probability >= level."""
-    best = None
+    """Largest 1-based rank whose value lies at or below quantile q with probability >= level.
+
+    That is P(X >= rank) for X ~ Binomial(n, q); its terms are in logs so that n may be large.
+    """
+    log_q, log_p, whole = math.log(q), math.log1p(-q), math.lgamma(n + 1)
+    below = 0.0
     for rank in range(1, n + 1):
-        if 1.0 - _binomial_cdf(rank - 1, n, q) < level:
-            break
-        best = rank
-    return best
+        i = rank - 1
+        below += math.exp(whole - math.lgamma(i + 1) - math.lgamma(n - i + 1) + i * log_q + (n - i) * log_p)
+        if 1.0 - below < level:
+            return i or None
+    return n or None
 
 
 def order_statistic_bounds(values: Sequence[float], q: float, *, level: float) -> tuple[float | None, float | None]:
@@ -120,7 +124,8 @@ def bootstrap_bounds(sample: Sample, q: float, *, level: float) -> tuple[float |
     """One-sided bounds of quantile q, each at `level`, resampling whole calls.
 
     Values within a call are autocorrelated (lag-1 0.16 to 0.80 for gaps between tokens), so the call is the
-    cluster (Davison and Hinkley, Bootstrap Methods, 3.8). None below six calls.
+    cluster (Davison and Hinkley, Bootstrap Methods, 3.8). None below six calls, and where even independent values
+    would be too few: resampling never reaches beyond the largest value that was seen.
     """
     if sample.call_count < LEAST_FOR_INTERVAL:
         return None, None
@@ -140,7 +145,10 @@ def bootstrap_bounds(sample: Sample, q: float, *, level: float) -> tuple[float |
     mass = np.cumsum(weights.astype(np.float32) @ counts, axis=1)
     reached = mass >= q * mass[:, -1:] - 1e-3
     replicates = np.sort(highest[np.argmax(reached, axis=1)])
-    return float(np.quantile(replicates, 1.0 - level)), float(np.quantile(replicates, level))
+    held_low, held_high = order_statistic_bounds(sample.values, q, level=level)
+    low = None if held_low is None else float(np.quantile(replicates, 1.0 - level))
+    high = None if held_high is None else float(np.quantile(replicates, level))
+    return low, high
 
 
 def bounds(sample: Sample, q: float, *, level: float) -> tuple[float | None, float | None]:
@@ -167,7 +175,7 @@ def tolerance_upper(values: Sequence[float], q: float, *, level: float) -> float
 def _tolerance_factor(n: int, q: float, level: float) -> float:
     """One-sided normal tolerance factor: the `level` quantile of noncentral t, over sqrt(n), by bisection."""
     shift, freedom = NormalDist().inv_cdf(q) * math.sqrt(n), n - 1
-    low, high = 0.0, 200.0
+    low, high = -200.0, 200.0  # negative for the quantiles well below the median
     for _ in range(60):
         middle = (low + high) / 2
         if _noncentral_t_cdf(middle * math.sqrt(n), freedom, shift) < level:

@@ -36,7 +36,8 @@ _DISPLAY = {
     "J": (("kJ", 1e3), ("J", 1.0), ("mJ", 1e-3)),
     "J/tok": (("J/tok", 1.0), ("mJ/tok", 1e-3)),
 }
-_QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+)\s*([^\d\s].*?)\s*")
+# A unit begins with a letter that is no exponent, so that "1,5 s", "2.5" and "1e3" are refused for what they lack.
+_QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+)\s*((?![eE][+-]?[0-9])[^\W\d_].*?)\s*")
 
 
 def parse(text: str, *, unit: str) -> float:
@@ -78,9 +79,11 @@ def show(value: float | None, unit: str) -> str:
 def _three_digits(number: float) -> str:
     if number == 0:
         return "0"
-    decimals = max(0, 2 - math.floor(math.log10(abs(number))))
-    rounded = round(number, decimals)
-    return f"{rounded:,.{min(decimals, 6)}f}" if abs(rounded) < 1e6 else f"{rounded:.3g}"
+    rounded = float(f"{number:.2e}")  # rounded first: 9.996 has one digit more before its point than it seems to
+    decimals = 2 - math.floor(math.log10(abs(rounded)))
+    if not -4 < decimals <= 6:
+        return f"{rounded:.3g}"
+    return f"{number:,.0f}" if decimals <= 0 else f"{rounded:.{decimals}f}"
 
 
 class Quantity(float):
@@ -146,6 +149,18 @@ class Quantity(float):
 
     def __sub__(self, other: float) -> Quantity:
         return Quantity(float(self) - self._other(other), self.unit)
+
+    def __radd__(self, other: float) -> Quantity:
+        return self if other == 0 else self + other  # sum() begins with a bare 0
+
+    def __rsub__(self, other: float) -> Quantity:
+        return Quantity(self._other(other) - float(self), self.unit)
+
+    def __neg__(self) -> Quantity:
+        return Quantity(-float(self), self.unit)
+
+    def __abs__(self) -> Quantity:
+        return Quantity(abs(float(self)), self.unit)
 
     def __mul__(self, factor: float) -> Quantity:
         return Quantity(float(self) * float(factor), self.unit)

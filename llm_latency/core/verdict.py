@@ -7,7 +7,7 @@ import math
 import msgspec
 
 from llm_latency.core.budget import Budget
-from llm_latency.core.stats import Sample, bounds, quantile, tolerance_upper
+from llm_latency.core.stats import LEAST_FOR_INTERVAL, Sample, bounds, quantile, tolerance_upper
 from llm_latency.core.units import show
 
 PASS, FAIL, UNDECIDED = "pass", "fail", "undecided"
@@ -50,9 +50,9 @@ def judge(budget: Budget, sample: Sample) -> Verdict:
     elif outer is not None and not _inside(budget, outer):
         outcome = FAIL
     elif inner is None and budget.is_upper and not sample.clustered:
-        high = tolerance_upper(sample.values, q, level=LEVEL)
-        if high is not None and _inside(budget, high):
-            outcome, reason = PASS, f"log-normal tolerance bound from {n} calls"
+        assumed = tolerance_upper(sample.values, q, level=LEVEL)
+        if assumed is not None and _inside(budget, assumed):
+            outcome, high, reason = PASS, assumed, f"log-normal tolerance bound from {n} calls"
     if outcome == UNDECIDED:
         reason = _missing(budget, sample, low=low, high=high)
     return _verdict(budget, outcome, n=n, observed=observed, low=low, high=high, reason=reason)
@@ -67,9 +67,13 @@ def _missing(budget: Budget, sample: Sample, *, low: float | None, high: float |
         return "one call has no interval; repeat the call"
     q = budget.quantile or 0.5
     tail = q if budget.is_upper else 1.0 - q
-    needed = max(6, math.ceil(math.log(1.0 - LEVEL) / math.log(tail)))
-    if sample.call_count < needed and not sample.clustered:
-        return f"needs {needed} calls for a {budget.statistic} at {LEVEL:.0%}, has {sample.call_count}"
+    needed = math.ceil(math.log(1.0 - LEVEL) / math.log(tail))
+    n = len(sample.values)
+    if sample.clustered and sample.call_count < LEAST_FOR_INTERVAL:
+        return f"{sample.call_count} calls, an interval needs {LEAST_FOR_INTERVAL}"
+    if n < needed:
+        kind = "values" if sample.clustered else "calls"
+        return f"needs {needed} {kind} for a {budget.statistic} at {LEVEL:.0%}, has {n}"
     unit = budget.row.unit
     return f"the limit lies inside the interval [{show(low, unit)}, {show(high, unit)}]; more calls narrow it"
 

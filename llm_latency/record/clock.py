@@ -48,10 +48,12 @@ class HostClock:
 
 
 def check_advanced(clock: Clock, start_ns: int, stop_ns: int, *, elapsed_ticks: float | None) -> None:
-    """Raise ClockError when a host clock stood still, stepped back, or disagrees with the kernel's ticks.
+    """Raise ClockError when a clock stepped back, or a host clock stood still or disagrees with the kernel's ticks.
 
     `elapsed_ticks` is the same span by `ticks`, in seconds, good to 10 ms; None where the system has none.
     """
+    if stop_ns < start_ns:
+        raise ClockError(f"the clock went from {start_ns} ns back to {stop_ns} ns while the call ran; it must not step")
     if not isinstance(clock, HostClock):
         return
     seconds = (stop_ns - start_ns) * 1e-9

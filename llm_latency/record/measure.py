@@ -52,7 +52,7 @@ def measure(
             " write `await llm_latency.measure_async(...)` with the same arguments"
         )
     try:
-        with closing(asyncio.Runner()) as runner, tapped(recording.modules):
+        with closing(asyncio.Runner(loop_factory=asyncio.new_event_loop)) as runner, tapped(recording.modules):
             while (stage := recording.next_stage()) is not None:
                 with recording.watch() as watch:
                     finish(target(), runner, name=recording.name)

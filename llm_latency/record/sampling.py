@@ -51,11 +51,13 @@ def make_plan(
         raise UsageError(f"repeat={repeat!r}; expected a whole number of calls, at least 1")
     if warmup is not None and (not isinstance(warmup, int) or isinstance(warmup, bool) or warmup < 0):
         raise UsageError(f"warmup={warmup!r}; expected a whole number of calls, 0 for none")
-    if time_budget is not None and (isinstance(time_budget, bool) or not 0 < time_budget < float("inf")):
-        raise UsageError(f"time_budget={time_budget!r}; expected seconds, more than 0")
-    if not 0 < precision < 1:
+    if time_budget is not None and not (_is_number(time_budget) and 0 < time_budget < float("inf")):
+        raise UsageError(f"time_budget={time_budget!r}; expected seconds, more than 0, such as 10.0")
+    if not (_is_number(precision) and 0 < precision < 1):
         raise UsageError(f"precision={precision!r}; expected a share of the median between 0 and 1, such as 0.03")
-    listed = [budget] if isinstance(budget, str | Budget) else list(budget or ())
+    listed = [] if budget is None else [budget] if isinstance(budget, str | Budget) else budget
+    if not isinstance(listed, Iterable):
+        raise UsageError(f'budget={budget!r}; expected text such as "ttft p95 < 250 ms", or several of them')
     budgets = tuple(item if isinstance(item, Budget) else parse_budget(item) for item in listed)
     default = _DEFAULT_SECONDS_WITH_BUDGET if budgets else _DEFAULT_SECONDS
     return Plan(
@@ -65,6 +67,10 @@ def make_plan(
         time_budget_s=default if time_budget is None else float(time_budget),
         precision=precision,
     )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,7 +173,7 @@ class Sampling:
                 widths = [w for name in _STEERING if (w := self.half_width(name)) is not None]
                 if widths and max(widths) <= plan.precision:
                     return f"interval within ±{plan.precision:.0%} after {n} calls"
-                if self._noise_converged():
+                if widths and self._noise_converged():
                     return f"noise of this machine converged after {n} calls: ±{max(widths):.1%}"
         if elapsed_s >= plan.time_budget_s:
             return f"time budget of {plan.time_budget_s:g} s used after {n} calls"

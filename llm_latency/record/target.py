@@ -6,6 +6,7 @@ Not how often it is called.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 from collections.abc import Iterable
 from typing import Any
@@ -18,7 +19,7 @@ from llm_latency.record.observe.stream import stream, stream_async
 def name_of(target: object) -> str:
     """A name for a callable: its own, that of what a partial holds, or its class's."""
     inner = getattr(target, "func", target)
-    return str(getattr(inner, "__name__", None) or type(target).__name__).strip("<>")
+    return str(getattr(inner, "__name__", None) or type(inner).__name__).strip("<>")
 
 
 def reachable(target: Any) -> Iterable[object]:
@@ -58,7 +59,7 @@ def in_running_loop() -> bool:
 
 def finish(result: object, runner: asyncio.Runner, *, name: str) -> None:
     """Do the work that a call has only promised: await it, or take a token stream to its end."""
-    if inspect.iscoroutine(result) or inspect.isasyncgen(result) or inspect.isawaitable(result):
+    if inspect.isawaitable(result) or hasattr(result, "__aiter__"):
         if in_running_loop():
             if inspect.iscoroutine(result):
                 result.close()
@@ -66,7 +67,8 @@ def finish(result: object, runner: asyncio.Runner, *, name: str) -> None:
                 f"{name!r} returned something to await and an event loop is already running here;"
                 " write `await llm_latency.measure_async(...)` with the same arguments"
             )
-        runner.run(finish_async(result))
+        # The runner's own context is older than the watch, and what runs in it would belong to none.
+        runner.run(finish_async(result), context=contextvars.copy_context())
     else:
         _finish_stream(result)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -32,15 +33,18 @@ class timed:  # reads as a verb: with timed("chat") as t
     ) -> None:
         """Prepare; raises UsageError for a budget that cannot be read."""
         plan = make_plan(repeat=1, warmup=0, budget=budget)
-        self._recording = Recording(
-            name, plan=plan, workload=workload, clock=clock, device=device, modules=modules, on_progress=None
+        self._record = partial(
+            Recording, name, plan=plan, workload=workload, clock=clock, device=device, modules=tuple(modules)
         )
+        self._recording = self._record()
         self._watch = self._recording.watch()
         self._measurement: Measurement | None = None
 
     def __enter__(self) -> Self:
         """Start watching."""
         if self._watch.trace is not None:
+            # Used again: what the block before did is no measure for this one.
+            self._recording, self._measurement = self._record(), None
             self._watch = self._recording.watch()
         self._watch.__enter__()
         return self
@@ -52,8 +56,6 @@ class timed:  # reads as a verb: with timed("chat") as t
         self._watch.__exit__(kind, error, traceback)
         if self._watch.trace is None:
             return
-        self._recording.sampling.traces.clear()
-        self._recording.sampling.stopped_because = None
         self._recording.add("counted", self._watch)
         self._recording.sampling.stopped_because = "one call"
         self._measurement = self._recording.measurement(interrupted_by=error)

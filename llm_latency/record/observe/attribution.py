@@ -7,10 +7,11 @@ one piece of module state in this room.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from llm_latency.core.trace import Request
 from llm_latency.record.observe.log import CallLog, RequestLog
 
 _chain: ContextVar[tuple[CallLog, ...]] = ContextVar("llm_latency_chain", default=())
@@ -33,6 +34,7 @@ class ThreadState(threading.local):
         self.request: RequestLog | None = None
         self.entries: dict[int, int] = {}
         self.phase: str | None = None
+        self.in_pipeline = False
 
     def reset(self) -> None:
         """Forget what an interrupted call left behind."""
@@ -85,3 +87,14 @@ def owners() -> tuple[CallLog, ...]:
     for call in calls:
         call.refused.append(f"thread {threading.current_thread().name!r} ran a model while {names} were open")
     return ()
+
+
+def open_request(kind: str, count: Callable[[RequestLog], Request], *, model: object = None) -> RequestLog | None:
+    """Open a request in every watch that this thread belongs to; None when there is none."""
+    calls = owners()
+    if not calls or any(call.in_batch for call in calls):
+        return None
+    request = RequestLog(kind, clock=calls[-1].clock, count=count, model=model)
+    for call in calls:
+        call.requests.append(request)
+    return request

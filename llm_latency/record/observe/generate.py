@@ -13,8 +13,9 @@ import sys
 from types import CodeType, FrameType
 from typing import Any
 
-from llm_latency.record.observe.attribution import current_chain, owners, state
+from llm_latency.record.observe.attribution import current_chain, open_request, owners, state
 from llm_latency.record.observe.count import Segment, count_generate
+from llm_latency.record.observe.forward import lifted
 from llm_latency.record.observe.log import RequestLog
 from llm_latency.record.observe.patch import Patches
 
@@ -41,17 +42,6 @@ def install(patches: Patches) -> None:
         patches.wrap_overrides(criteria.StoppingCriteriaList, "__call__", wrap_criteria)
 
 
-def open_request(kind: str, count: Any, *, model: object = None) -> RequestLog | None:
-    """Open a request in every watch that this thread belongs to; None when there is none."""
-    calls = owners()
-    if not calls or any(call.in_batch for call in calls):
-        return None
-    request = RequestLog(kind, clock=calls[-1].clock, count=count, model=model)
-    for call in calls:
-        call.requests.append(request)
-    return request
-
-
 def _wrap_generate(original: Any) -> Any:
     _known_entries.add(_innermost(original))
 
@@ -69,7 +59,8 @@ def _wrap_generate(original: Any) -> Any:
             kwargs = {**kwargs, "custom_generate": _wrap_decode(custom)}
         state.frames.append("generate")
         try:
-            result = original(self, *args, **kwargs)
+            with lifted(self, outermost=outermost):
+                result = original(self, *args, **kwargs)
             if request is not None:
                 request.facts["result"] = sequences_of(result)
             return result
@@ -154,7 +145,8 @@ def _wrap_decode(original: Any) -> Any:
         state.frames.append("decode")
         sink_before, state.sink = state.sink, request
         try:
-            result = original(self, input_ids, *args, **kwargs)
+            with lifted(self, outermost=opened_here is not None):
+                result = original(self, input_ids, *args, **kwargs)
             if segment is not None:
                 segment.result = sequences_of(result)
             return result

@@ -23,6 +23,8 @@ class Patches:
     def __init__(self) -> None:
         """Nothing is replaced yet."""
         self._before: list[tuple[type, str, Any]] = []
+        self._lifted = 0
+        self._lock = threading.RLock()
         self._wrappers: dict[tuple[type, str, int], tuple[Any, Any]] = {}
 
     def wrap(self, owner: type, name: str, wrap: Wrap) -> None:
@@ -51,13 +53,34 @@ class Patches:
     def restore(self) -> None:
         """Put everything back, the last replaced first."""
         while self._before:
-            owner, name, own = self._before[-1]
-            if own is _MISSING:
-                if name in owner.__dict__:
-                    delattr(owner, name)
-            else:
-                setattr(owner, name, own)
+            _put_back(*self._before[-1])
             self._before.pop()
+
+    def lift(self) -> None:
+        """Put everything back for a while, until `lower` was called as often; calls may overlap in threads."""
+        with self._lock:
+            self._lifted += 1
+            for entry in reversed(self._before if self._lifted == 1 else ()):
+                _put_back(*entry)
+
+    def lower(self) -> None:
+        """End a `lift`: the same wrappers stand where they stood."""
+        with self._lock:
+            self._lifted -= 1
+            for owner, name, own in self._before if self._lifted == 0 else ():
+                raw = own if own is not _MISSING else _inherited(owner, name)
+                setattr(owner, name, self._wrappers[owner, name, id(raw)][1])
+
+
+def _inherited(owner: type, name: str) -> Any:
+    return next((base.__dict__[name] for base in owner.__mro__[1:] if name in base.__dict__), None)
+
+
+def _put_back(owner: type, name: str, own: Any) -> None:
+    if own is not _MISSING:
+        setattr(owner, name, own)
+    elif name in owner.__dict__:
+        delattr(owner, name)
 
 
 def _subclasses(base: type) -> Iterator[type]:

@@ -60,8 +60,12 @@ def _wrap_phase(phase: str) -> Wrap:
 def _wrap_pipeline(original: Any) -> Any:
     @functools.wraps(original)
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        result = original(self, *args, **kwargs)
-        if is_lazy(result):
+        outermost, state.in_pipeline = not state.in_pipeline, True  # subclasses call their base's __call__
+        try:
+            result = original(self, *args, **kwargs)
+        finally:
+            state.in_pipeline = not outermost
+        if outermost and is_lazy(result):
             for log in owners():
                 log.note("lazy", f"{type(self).__name__} returned a {type(result).__name__}, which has run nothing yet")
         return result

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from typing import TypeVar
 
 from llm_latency.core.trace import Request
-from llm_latency.record.observe.generate import open_request
+from llm_latency.record.observe.attribution import open_request
 from llm_latency.record.observe.log import RequestLog
 
 Item = TypeVar("Item")

@@ -49,16 +49,21 @@ def tapped(modules: Iterable[object] = ()) -> Iterator[None]:
             _watching.remove(token)
             if not _watching:
                 try:
-                    _patches.restore()
+                    _restore()
                 finally:
-                    _patches.restore()  # an interrupt in the middle of the first does not leave the rest
+                    _restore()  # an interrupt in the middle of the first does not leave the rest
+
+
+def _restore() -> None:
+    forward.restore()
+    _patches.restore()
 
 
 def _install(modules: Iterable[object] = ()) -> None:
     with _lock:
         generate.install(_patches)
         batch.install(_patches)
-        forward.install(_patches, modules)
+        forward.install(modules)
         phases.install(_patches)
 
 
