@@ -12,10 +12,37 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from llm_latency.core.environment import Environment
 
 
-def read_environment(models: Iterable[object] = (), *, device: Mapping[str, object] | None = None) -> Environment:
+class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a model can change a number, without holding on to the model."""
+
+    attention: str | None
+    dtype: str | None
+    quantization: str | None
+    cache: str | None
+    compile: str | None
+
+
+def facts_of(model: Any) -> ModelFacts:
+    """Read a model that was called."""
+    attention = getattr(getattr(model, "config", None), "_attn_implementation", None)
+    quantization = getattr(getattr(model, "config", None), "quantization_config", None)
+    forward = getattr(model, "forward", None)
+    is_compiled = hasattr(forward, "_torchdynamo_orig_callable") or type(model).__name__ == "OptimizedModule"
+    return ModelFacts(
+        attention=attention if isinstance(attention, str) else None,
+        dtype=str(getattr(model, "dtype", "")).removeprefix("torch.") or None,
+        quantization=None if quantization is None else type(quantization).__name__,
+        cache=getattr(getattr(model, "generation_config", None), "cache_implementation", None),
+        compile="torch.compile" if is_compiled else None,
+    )
+
+
+def read_environment(models: Iterable[ModelFacts] = (), *, device: Mapping[str, object] | None = None) -> Environment:
     """Read what can change a number, for the models that were called and the device they ran on."""
     listed = tuple(models)
     torch = sys.modules.get("torch")
@@ -32,11 +59,11 @@ def read_environment(models: Iterable[object] = (), *, device: Mapping[str, obje
         python=platform.python_version(),
         torch=getattr(torch, "__version__", None) and str(torch.__version__),  # type: ignore[union-attr]  # as above
         transformers=getattr(sys.modules.get("transformers"), "__version__", None),
-        attention=_joined(_attention(model) for model in listed),
-        dtype=_joined(str(getattr(model, "dtype", "")).removeprefix("torch.") for model in listed),
-        quantization=_joined(_quantization(model) for model in listed),
-        cache=_joined(getattr(getattr(m, "generation_config", None), "cache_implementation", None) for m in listed),
-        compile=_joined(_compiled(model) for model in listed),
+        attention=_joined(facts.attention for facts in listed),
+        dtype=_joined(facts.dtype for facts in listed),
+        quantization=_joined(facts.quantization for facts in listed),
+        cache=_joined(facts.cache for facts in listed),
+        compile=_joined(facts.compile for facts in listed),
         warnings=_warnings(threads, cores),
     )
 
@@ -51,22 +78,6 @@ def available_cores() -> int | None:
 def _joined(values: Iterable[str | None]) -> str | None:
     found = sorted({value for value in values if value})
     return ", ".join(found) or None
-
-
-def _attention(model: object) -> str | None:
-    name = getattr(getattr(model, "config", None), "_attn_implementation", None)
-    return name if isinstance(name, str) else None
-
-
-def _quantization(model: object) -> str | None:
-    config = getattr(getattr(model, "config", None), "quantization_config", None)
-    return None if config is None else type(config).__name__
-
-
-def _compiled(model: object) -> str | None:
-    forward: Any = getattr(model, "forward", None)
-    is_compiled = hasattr(forward, "_torchdynamo_orig_callable") or type(model).__name__ == "OptimizedModule"
-    return "torch.compile" if is_compiled else None
 
 
 def _processor() -> str | None:

@@ -16,7 +16,7 @@ from llm_latency.core.verdict import judge
 from llm_latency.record.clock import Clock, HostClock
 from llm_latency.record.devices.cpu import Cpu
 from llm_latency.record.devices.device import Device
-from llm_latency.record.machine import read_environment
+from llm_latency.record.machine import ModelFacts, read_environment
 from llm_latency.record.observe.taps import emission_cost_ns
 from llm_latency.record.sampling import Listener, Plan, Progress, Sampling
 from llm_latency.record.watch import Watch
@@ -43,7 +43,7 @@ class Recording:
         self.modules = tuple(modules)
         self.sampling = Sampling(plan, Environment())
         self._workload = dict(workload or {})
-        self._models: dict[int, object] = {}
+        self._models: set[ModelFacts] = set()
         self._on_progress = on_progress
         self._begin_ns = self.clock.now_ns()
 
@@ -61,13 +61,13 @@ class Recording:
 
     def add(self, stage: str, watch: Watch) -> None:
         """Keep a call that has ended."""
-        self._models |= {id(model): model for model in watch.models}
+        self._models |= set(watch.models)
         self.sampling.add(stage, watch.ended())
 
     def measurement(self, *, interrupted_by: BaseException | None = None) -> Measurement:
         """What has been recorded, whole or, after an exception, in part."""
         sampling = self.sampling
-        environment = read_environment(self._models.values(), device=self.device.describe())
+        environment = read_environment(self._models, device=self.device.describe())
         traces = tuple(sampling.traces)
         because = sampling.stopped_because or f"{len(traces)} calls"
         if interrupted_by is not None:
@@ -113,7 +113,7 @@ class Recording:
             of=of,
             elapsed_s=elapsed_s,
             time_budget_s=plan.time_budget_s,
-            half_width=sampling.half_width(),
+            half_width=sampling.width,
             last=calls[-1],
         )
 

@@ -93,7 +93,10 @@ Listener = Callable[[Progress], None]
 
 
 class Sampling:
-    """Decides after each call whether another follows, and as what: the cold call, a warm-up or a counted one."""
+    """Decides after each call whether another follows, and as what: the cold call, a warm-up or a counted one.
+
+    `width` is the relative half-width of `total`'s interval at the last look, None before the first.
+    """
 
     def __init__(self, plan: Plan, environment: Environment) -> None:
         """Start with nothing measured; times come in with the traces."""
@@ -103,6 +106,7 @@ class Sampling:
         self.warmup: list[Trace] = []
         self.traces: list[Trace] = []
         self.stopped_because: str | None = None
+        self.width: float | None = None
         self._first: Trace | None = None
         self._warm = plan.warmup == 0
 
@@ -131,6 +135,8 @@ class Sampling:
             self.warmup.append(trace)
         else:
             self.traces.append(trace)
+            if len(self.traces) in _LOOKS:
+                self.width = self.half_width()
 
     def half_width(self, name: str = "total") -> float | None:
         """Relative half-width of a metric's interval over the counted calls, or None without one."""

@@ -11,13 +11,14 @@ from llm_latency.core.trace import Request, Trace
 from llm_latency.errors import ObservationError
 from llm_latency.record.clock import Clock, check_advanced, ticks
 from llm_latency.record.devices.device import Device, find
+from llm_latency.record.machine import ModelFacts, facts_of
 from llm_latency.record.observe.attribution import current_chain, opened
 from llm_latency.record.observe.log import CallLog
 from llm_latency.record.observe.taps import requests_of, tapped
 
 
 class Watch:
-    """Observes a block. `trace` and `models` (those that ran) are there when the block has ended.
+    """Observes a block. `trace` and `models` (facts of those that ran) are there when the block has ended.
 
     The clock starts last and stops first: putting the taps on, counting and reading memory lie outside.
     """
@@ -29,7 +30,7 @@ class Watch:
         self.device = device
         self.modules = tuple(modules)
         self.trace: Trace | None = None
-        self.models: tuple[object, ...] = ()
+        self.models: tuple[ModelFacts, ...] = ()
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -64,9 +65,10 @@ class Watch:
             elapsed = None if self._ticks is None or stop_ticks is None else stop_ticks - self._ticks
             check_advanced(self.clock, log.start_ns, stop_ns, elapsed_ticks=elapsed)
             requests = requests_of(log)
-            self.models = _distinct(request.model for request in log.requests)
-            for name in {_device_name(model) for model in self.models} - {None}:
+            models = {id(request.model): request.model for request in log.requests if request.model is not None}
+            for name in {_device_name(model) for model in models.values()} - {None}:
                 find(str(name))
+            self.models = tuple(facts_of(model) for model in models.values())
         except Exception as doubt:
             if error is None:
                 raise
@@ -88,10 +90,6 @@ class Watch:
         if self.trace is None:
             raise ObservationError(f"{self.name!r} has no times yet: read them after the `with` block has ended")
         return self.trace
-
-
-def _distinct(models: Iterable[Any]) -> tuple[object, ...]:
-    return tuple({id(model): model for model in models if model is not None}.values())
 
 
 def _device_name(model: Any) -> str | None:
