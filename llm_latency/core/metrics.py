@@ -40,7 +40,8 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _seconds(trace: Trace, start_ns: int, stop_ns: int) -> float:
-    return trace.elapsed_ns(start_ns, stop_ns) * 1e-9
+    # Not * 1e-9, which is rounded itself: 300 ms would be 0.30000000000000004 s, and more than "300 ms".
+    return trace.elapsed_ns(start_ns, stop_ns) / 1e9
 
 
 def _last_ns(request: Request) -> int:

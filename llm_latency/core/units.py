@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+from decimal import Decimal
 
 from llm_latency.errors import UsageError
 
@@ -52,15 +53,17 @@ def parse(text: str, *, unit: str) -> float:
     match = _QUANTITY.fullmatch(text)
     if match is None:
         raise UsageError(f"{text!r} is not a number with a unit; expected something like {example!r}")
-    number, suffix = float(match[1]), match[2]
+    suffix = match[2]
     scale = SCALES[unit].get(suffix)
     if scale is None:
         raise UsageError(
             f"{text!r} has the unit {suffix!r}; expected one of {', '.join(SCALES[unit])}, such as {example!r}"
         )
-    if not math.isfinite(number * scale):
+    # In decimals, as it was written: 3 * 1e-9 is not the float nearest to 3 ns, and "<= 3 ns" would be wrong.
+    value = float(Decimal(match[1]) * Decimal(str(scale))) if math.isfinite(float(match[1])) else math.inf
+    if not math.isfinite(value):
         raise UsageError(f"{text!r} is not finite; expected something like {example!r}")
-    return number * scale
+    return value
 
 
 def show(value: float | None, unit: str) -> str:

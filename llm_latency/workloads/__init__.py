@@ -1,1 +1,1 @@
-"""What is run when no code of the user's is: shapes, prompts and scenarios."""
+"""What is run when no code of the user's is: shapes, weights on disk, prompts, and targets by name."""

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 Kind = Literal["decoder", "encoder", "encoder-decoder"]
 
-# Models that carry a state instead of looking at positions: a longer text costs time, not correctness. Their configs may
-# still name a length (RWKV's `context_length` is the one that it was trained with).
+# Models that carry a state instead of looking at positions: a longer text costs time, not correctness. Their configs
+# may still name a length (RWKV's `context_length` is the one that it was trained with).
 _RECURRENT = frozenset({"mamba", "mamba2", "falcon_mamba", "rwkv", "xlstm"})
 
 
@@ -57,7 +57,7 @@ def context_of(model: Any) -> int | None:
     limit = getattr(config, "max_position_embeddings", None)
     if config.model_type in _RECURRENT or not isinstance(limit, int) or limit < 1:
         return None
-    table = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
+    table = getattr(getattr(model.base_model, "embeddings", None), "position_embeddings", None)
     padding = getattr(table, "padding_idx", None)
     return limit if padding is None else limit - padding - 1
 

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 from llm_latency.errors import TargetError, UsageError
 from llm_latency.workloads.loaded import Kind, LoadedModel, context_of, kernel_notes
@@ -182,11 +182,10 @@ def build(
     config = configuration(name, attention=attention)
     model = random_model(auto_class(shape.kind), config, dtype=number_type, device=place, seed=seed)
     context = context_of(model)
-    side = "right" if shape.kind == "encoder" else "left"
     return LoadedModel(
         name=name,
         model=model,
-        tokenizer=byte_tokenizer(config.vocab_size, padding_side=side, context=context),
+        tokenizer=byte_tokenizer(config.vocab_size, padding_side=padding_side(shape.kind), context=context),
         context=context,
         kind=shape.kind,
         notes=(RANDOM, *kernel_notes(model)),
@@ -219,6 +218,11 @@ def configuration(name: str, *, attention: str | None = None) -> Any:
     config = AutoConfig.for_model(shape.architecture, **shape.numbers, **ids)
     config._attn_implementation = attention
     return config
+
+
+def padding_side(kind: Kind) -> Literal["left", "right"]:
+    """Where a tokenizer pads for models of this kind: a decoder goes on from the last token of each row."""
+    return "left" if kind == "decoder" else "right"
 
 
 def auto_class(kind: Kind) -> Any:

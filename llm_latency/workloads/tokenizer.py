@@ -35,7 +35,8 @@ def byte_tokenizer(vocab_size: int, *, padding_side: Literal["left", "right"], c
     bytewise = Tokenizer(models.BPE(vocab=vocabulary, merges=[], unk_token=_SPECIAL[UNK]))
     bytewise.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     bytewise.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(
+    make: Any = PreTrainedTokenizerFast  # untyped in transformers
+    return make(
         tokenizer_object=bytewise,
         pad_token=_SPECIAL[PAD],
         bos_token=_SPECIAL[BOS],

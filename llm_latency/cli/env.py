@@ -1,0 +1,71 @@
+"""`llm-latency env`: what can change a number on this machine; not how it is read."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Self
+
+import msgspec
+
+from llm_latency.cli.output import Output, check_outputs, reserved_stdout
+from llm_latency.cli.parser import PROGRAM
+from llm_latency.cli.quiet import quiet_libraries
+from llm_latency.cli.result import PASSED, UNUSABLE, complain, print_safely
+from llm_latency.cli.version import version
+from llm_latency.core.environment import Environment
+from llm_latency.record.machine import read_environment
+from llm_latency.report.text import environment_table
+
+SCHEMA = 1
+LIBRARIES = ("torch", "transformers")
+_DESCRIPTION = "Show what can change a number on this machine: processor, threads, versions, and what to beware of."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvSettings:
+    """What was asked of `env`."""
+
+    output: Output | None
+
+    @classmethod
+    def from_namespace(cls, given: argparse.Namespace) -> Self:
+        """Take leave of argparse."""
+        return cls(output=None if given.json is None else Output(option="--json", path=given.json))
+
+
+def add_command(commands: Any) -> None:
+    """Add `env` to the main parser's commands."""
+    examples = f"examples:\n  {PROGRAM} env\n  {PROGRAM} env --json machine.json\n"
+    parser = commands.add_parser(
+        "env", help="show what can change a number here", description=_DESCRIPTION, epilog=examples
+    )
+    parser.set_defaults(run=lambda given: run(EnvSettings.from_namespace(given)))
+    parser.add_argument("--json", metavar="FILE", help="write it as JSON; - for stdout")
+
+
+def run(settings: EnvSettings) -> int:
+    """Print the environment with its warnings, or write it; returns the exit code."""
+    outputs = () if settings.output is None else (settings.output,)
+    check_outputs(outputs)
+    is_taken = any(output.is_stdout for output in outputs)
+    with reserved_stdout(reserve=is_taken) as stdout, quiet_libraries(bars=False):
+        # The environment asks torch and transformers only where they are loaded; here nobody's code has done so.
+        for library in LIBRARIES:
+            with suppress(ImportError):
+                importlib.import_module(library)
+        environment = read_environment()
+        arrived = is_taken or print_safely(environment_table(environment), stdout)
+        for output in outputs:
+            try:
+                output.write(_to_json(environment), stdout=stdout)
+            except OSError as error:
+                complain(f"{output.option}: {output.path} could not be written ({error.strerror or error})")
+                arrived = False
+    return PASSED if arrived else UNUSABLE
+
+
+def _to_json(environment: Environment) -> bytes:
+    return msgspec.json.encode({"schema": SCHEMA, "llm_latency": version(), "environment": environment}) + b"\n"

@@ -1,0 +1,122 @@
+"""Options: what stands behind `%%llmtime` and `%llmtime`, read into frozen settings; not what they make happen."""
+
+from __future__ import annotations
+
+import keyword
+import re
+
+import msgspec
+
+from llm_latency.core.units import parse
+from llm_latency.errors import UsageError
+from llm_latency.record.sampling import Plan, make_plan
+
+_FLAGS = {"-q": "quiet", "-o": "output", "--last": "last"}
+_VALUED = {
+    "-r": "R",
+    "-w": "W",
+    "-v": "NAME",
+    "--budget": '"ttft p95 < 250 ms"',
+    "--name": "NAME",
+    "--time-budget": "SECONDS",
+}
+KNOWN = ", ".join([*(f"{option} {value}" for option, value in _VALUED.items()), *_FLAGS])
+
+_SHORT = re.compile(r"\s*-([A-Za-z]\S*)")
+_LONG = re.compile(r"\s*(--[A-Za-z][\w-]*)=?")
+_END = re.compile(r"\s*--(?=\s|$)")
+_VALUE = re.compile(r"""\s*("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\s"']\S*)""")
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What was asked for. `code` is what stands behind the options; without `-r`, `-w` and `--time-budget` the plan is
+    one call and no warm-up.
+    """
+
+    plan: Plan
+    quiet: bool
+    output: bool
+    last: bool
+    variable: str | None
+    name: str | None
+    code: str
+
+
+def parse_options(line: str) -> Options:
+    """Read the rest of a magic's line; options come first, as in `%timeit`, and `--` ends them.
+
+    Raises UsageError for an unknown option, with the known ones, and for a value that does not fit.
+    """
+    flags: set[str] = set()
+    values: dict[str, list[str]] = {}
+    rest = _scan(line, flags, values)
+    last = {option: given[-1] for option, given in values.items()}
+    variable = last.get("-v")
+    if variable is not None and (not variable.isidentifier() or keyword.iskeyword(variable)):
+        raise UsageError(f"-v {variable!r}; expected the name of a variable, such as -v m")
+    return Options(
+        plan=_plan(last, values.get("--budget", [])),
+        quiet="-q" in flags,
+        output="-o" in flags,
+        last="--last" in flags,
+        variable=variable,
+        name=last.get("--name"),
+        code=rest.strip(),
+    )
+
+
+def _plan(last: dict[str, str], budgets: list[str]) -> Plan:
+    repeat, warmup, seconds = _count("-r", last, least=1), _count("-w", last, least=0), _seconds(last)
+    if repeat is None and seconds is None:
+        # A cell that was not asked to repeat runs once: it may append to a chat's history.
+        repeat, warmup = 1, warmup or 0
+    return make_plan(repeat=repeat, warmup=warmup, budget=budgets, time_budget=seconds)
+
+
+def _count(option: str, last: dict[str, str], *, least: int) -> int | None:
+    text = last.get(option)
+    if text is None:
+        return None
+    if not re.fullmatch(r"\d{1,9}", text, re.ASCII) or int(text) < least:
+        raise UsageError(f"{option} {text}; expected a whole number of calls, at least {least}")
+    return int(text)
+
+
+def _seconds(last: dict[str, str]) -> float | None:
+    text = last.get("--time-budget")
+    if text is None:
+        return None
+    return parse(f"{text} s" if re.fullmatch(r"[\d.]+", text, re.ASCII) else text, unit="s")
+
+
+def _scan(line: str, flags: set[str], values: dict[str, list[str]]) -> str:
+    """Take options off the front of a line into `flags` and `values`; return what is left."""
+    rest = line
+    while True:
+        if match := _END.match(rest):
+            return rest[match.end() :]
+        if match := _LONG.match(rest):
+            option, rest = match[1], rest[match.end() :]
+        elif match := _SHORT.match(rest):
+            # As getopt does: -qo is -q -o, and -r5 is -r 5.
+            option, attached = f"-{match[1][0]}", match[1][1:]
+            dash = "-" if option in _FLAGS and attached else ""
+            rest = dash + attached + rest[match.end() :]
+        else:
+            return rest
+        if option in _FLAGS:
+            flags.add(option)
+        elif option in _VALUED:
+            value = _VALUE.match(rest)
+            if value is None:
+                raise UsageError(f"{option} needs a value: {option} {_VALUED[option]}, its quotes closed")
+            values.setdefault(option, []).append(_unquoted(value[1]))
+            rest = rest[value.end() :]
+        else:
+            raise UsageError(
+                f"%llmtime has no option {option}; known: {KNOWN}. Code that begins with a dash goes behind --"
+            )
+
+
+def _unquoted(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text[1:-1]) if text[0] in "\"'" else text

@@ -1,0 +1,66 @@
+"""`llm-latency env`: what can change a number here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from llm_latency.cli import env
+from llm_latency.cli.main import main
+from llm_latency.core.environment import Environment
+from llm_latency.record.machine import read_environment
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Environment:
+    """A machine of the test's own."""
+    environment = Environment(device="cpu", processor="Abacus \x1b[31m", cores=2, warnings=("spins",))
+    monkeypatch.setattr(env, "read_environment", lambda: environment)
+    monkeypatch.setattr(env, "LIBRARIES", ())
+    return environment
+
+
+def test_env_prints_facts_and_warnings(machine: Environment, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line each, controls visible."""
+    assert 0 == main(["env"])
+    expected = "device     cpu\nprocessor  Abacus \\x1b[31m\ncores      2\n\nwarning: spins\n"
+    assert (expected, "") == capsys.readouterr()
+
+
+def test_env_as_json_carries_a_schema(machine: Environment, capsys: pytest.CaptureFixture[str]) -> None:
+    """On stdout it is alone."""
+    assert 0 == main(["env", "--json", "-"])
+    document = json.loads(capsys.readouterr().out)
+    assert ["schema", "llm_latency", "environment"] == list(document)
+    assert (1, "Abacus \x1b[31m") == (document["schema"], document["environment"]["processor"])
+
+
+def test_env_writes_a_file_beside_the_text(
+    machine: Environment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `time` does."""
+    assert 0 == main(["env", "--json", str(tmp_path / "x.json")])
+    assert capsys.readouterr().out.startswith("device")
+    assert 1 == json.loads((tmp_path / "x.json").read_bytes())["schema"]
+
+
+def test_env_refuses_a_file_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line, exit code 2."""
+    assert 2 == main(["env", "--json", str(tmp_path / "missing" / "x.json")])
+    out, err = capsys.readouterr()
+    assert ("", 1) == (out, err.count("\n"))
+
+
+def test_env_of_this_machine_knows_the_libraries(command: Run) -> None:
+    """Nobody's code has imported torch there; env does so itself."""
+    torch = pytest.importorskip("torch", reason="models need it: pip install -e '.[all,dev]'")
+    run = command("env", "--json", "-")
+    assert (0, "") == (run.returncode, run.stderr)
+    document = json.loads(run.stdout)["environment"]
+    assert (str(torch.__version__), read_environment().processor) == (document["torch"], document["processor"])

@@ -1,0 +1,36 @@
+"""What every test run obeys: where a browser is required, a browser test that is skipped has failed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+BROWSER_REQUIRED = "LLM_LATENCY_REQUIRE_BROWSER"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a browser test's skip into a failure where CI has installed a browser for it."""
+    report = yield
+    if item.get_closest_marker("browser") and not hasattr(report, "wasxfail"):
+        fail_if_skipped(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """A file that is skipped whole may hold browser tests."""
+    report = yield
+    fail_if_skipped(report)
+    return report
+
+
+def fail_if_skipped(report: Any) -> None:
+    """Rewrite a skipped report as a failed one, when the environment requires the browser."""
+    if report.skipped and os.environ.get(BROWSER_REQUIRED) == "1":
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        report.outcome = "failed"
+        report.longrepr = f"{report.nodeid} was not run ({reason}), and {BROWSER_REQUIRED}=1 forbids that"

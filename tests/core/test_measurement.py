@@ -1,0 +1,400 @@
+"""Measurement files: exact there and back, refused in words where broken, and never half written."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_latency.core.environment import Environment
+from llm_latency.core.measurement import (
+    SCHEMA,
+    Measurement,
+    from_json,
+    load,
+    sample_of,
+    save,
+    to_json,
+    write_atomically,
+)
+from llm_latency.core.metrics import METRICS
+from llm_latency.core.trace import Annotation, Contention, Phase, Request, Trace
+from llm_latency.core.units import Quantity
+from llm_latency.core.verdict import Verdict
+from llm_latency.errors import LLMLatencyError, MeasurementFileError
+
+MS = 1_000_000
+BASE = 2**62 + 1  # a counter that no float64 holds: its neighbours lie 1,024 ns apart
+
+
+def call(ttft_ms: int, *, gap_ms: int = 20, base: int = BASE) -> Trace:
+    """A call with every field: one request of three tokens."""
+    start = base + 5 * MS
+    first = start + ttft_ms * MS
+    emissions = ((first, 1), (first + gap_ms * MS, 1), (first + 2 * gap_ms * MS, 1))
+    stop = emissions[-1][0] + MS
+    return Trace(
+        start_ns=base,
+        stop_ns=stop + MS,
+        requests=(
+            Request(
+                kind="generate",
+                start_ns=start,
+                stop_ns=stop,
+                emissions=emissions,
+                device_ns=(0, gap_ms * MS, 2 * gap_ms * MS),
+                rows=1,
+                prompt_tokens=8,
+                cached_tokens=0,
+                row_tokens=(3,),
+                finish_reasons=("length",),
+                token_source="ids",
+                peak_bytes={"prefill": 2**40},
+                model="Gpt2 ✓",
+                thread="MainThread",
+                notes=("a note",),
+            ),
+        ),
+        phases=(Phase(name="tokenize", start_ns=base, stop_ns=base + MS),),
+        pauses=((base + 2 * MS, base + 3 * MS),),
+        peak_bytes={"rss": 2**33},
+        energy_j=1.5,
+        contention=Contention(readings=((base, 12),)),
+        annotations=(Annotation(kind="gc", at_ns=base + MS, detail="gen 2"),),
+    )
+
+
+FULL = Measurement(
+    name="chat – 日本語 🚀 \u2028",
+    workload={"prompt": 'Wie groß?\n\t"µ" \u0000', "tokens": 8, "nested": {"a": [1, 2.5, None, True]}},
+    environment=Environment(device="cpu", cores=2, power_cap_w=250.0, warnings=("a tracer",)),
+    traces=tuple(call(ttft_ms) for ttft_ms in (200, 210, 190, 205, 195, 200)),
+    cold=call(900),
+    warmup=(call(220), call(201)),
+    stopped_because="6 calls, as asked",
+    warnings=("each item counts",),
+    verdicts=(
+        Verdict(budget="ttft p50 < 250 ms", outcome="pass", metric="ttft", observed=0.2, limit=0.25, low=0.1, n=6),
+    ),
+    observer_ns=700,
+    recorded_at="2025-11-25T03:00:00+00:00",
+)
+EMPTY = Measurement(
+    name="", workload={}, environment=Environment(), traces=(), stopped_because="0 calls", complete=False
+)
+
+
+def edited(change: Callable[[dict[str, Any]], None]) -> bytes:
+    """The JSON of a measurement after a person has edited it."""
+    document = json.loads(to_json(FULL))
+    change(document)
+    return json.dumps(document).encode()
+
+
+# --- there and back ---
+
+
+@pytest.mark.parametrize("measurement", [EMPTY, FULL])
+@pytest.mark.parametrize("indent", [0, 1, 2])
+def test_a_measurement_comes_back_as_it_was(measurement: Measurement, indent: int) -> None:
+    """Equal as an object, and the same bytes again."""
+    encoded = to_json(measurement, indent=indent)
+    assert measurement == from_json(encoded)
+    assert encoded == to_json(from_json(encoded), indent=indent)
+    assert measurement == from_json(encoded.decode())
+
+
+def test_the_schema_comes_first_and_metrics_before_traces() -> None:
+    """A person who opens the file sees what it is, then the numbers, then the raw calls."""
+    assert to_json(FULL).startswith(b'{"schema":1,"name":"chat')
+    head = ["schema", "name", "workload", "environment", "metrics", "traces"]
+    assert head == list(json.loads(to_json(FULL)))[:6]
+
+
+def test_instants_keep_every_nanosecond() -> None:
+    """2⁶² + 1 is no float64: a reader that went through floats would lose the 1."""
+    assert BASE != int(float(BASE))
+    assert BASE == json.loads(to_json(FULL))["traces"][0]["start_ns"]
+    assert BASE == from_json(to_json(FULL)).traces[0].start_ns
+
+
+def test_a_workload_keeps_integers_of_any_size() -> None:
+    """Beyond 64 bits, as seeds are."""
+    huge = Measurement(
+        name="n", workload={"seed": 2**70}, environment=Environment(), traces=(), stopped_because="0 calls"
+    )
+    assert 2**70 == from_json(to_json(huge)).workload["seed"]
+
+
+def test_the_file_says_what_the_numbers_are() -> None:
+    """Each metric with unit, direction and definition; ttft by hand: the median of 190 … 210 ms is 200 ms."""
+    metrics = json.loads(to_json(FULL))["metrics"]
+    assert list(METRICS) == list(metrics)
+    expected = {
+        "unit": "s",
+        "better": "lower",
+        "definition": "ttft@1",
+        "n": 6,
+        "p50": 0.2,
+        "low": 0.19,
+        "high": 0.21,
+        "max": 0.21,
+        "warnings": [],
+    }
+    assert expected == metrics["ttft"]
+    assert (0, None, ["no value"]) == tuple(metrics["load"][key] for key in ("n", "p50", "warnings"))
+
+
+def test_metrics_are_recomputed_from_the_traces() -> None:
+    """A number that was edited in the summary does not come back, nor does a missing summary matter."""
+
+    def lie(document: dict[str, Any]) -> None:
+        document["metrics"]["ttft"]["p50"] = 0.001
+        document["metrics"]["made_up"] = "anything"
+
+    assert FULL == from_json(edited(lie))
+    assert "200 ms" == str(from_json(edited(lie)).ttft.p50)
+    assert to_json(FULL) == to_json(from_json(edited(lie)))
+    assert FULL == from_json(edited(lambda document: document.pop("metrics")))
+
+
+def test_metrics_follow_the_traces_when_those_are_edited() -> None:
+    """A first token moved by 100 ms moves the median's sample."""
+
+    def later(document: dict[str, Any]) -> None:
+        document["traces"] = document["traces"][:1]
+        document["traces"][0]["requests"][0]["start_ns"] -= 100 * MS
+
+    assert Quantity(0.299, "s") == from_json(edited(later)).ttft.p50  # 300 ms less the pause of 1 ms within
+
+
+# --- what is refused ---
+
+
+@pytest.mark.parametrize("schema", [SCHEMA + 1, 99, 2**70, 0, -1])
+def test_another_schema_is_refused_in_words(schema: int) -> None:
+    """A file of the future is not half read."""
+    with pytest.raises(MeasurementFileError) as refusal:
+        from_json(edited(lambda document: document.update(schema=schema)), source="base.json")
+    expected = (
+        f"base.json has schema {schema} and this version reads up to 1;"
+        " read it with the llm-latency that wrote it, or a newer one"
+    )
+    assert expected == str(refusal.value)
+
+
+def test_a_future_schema_is_named_before_its_unknown_fields() -> None:
+    """Whatever else it holds."""
+    future = b'{"schema": 2, "shape": "new"}'
+    with pytest.raises(MeasurementFileError, match="has schema 2 and this version reads up to 1"):
+        from_json(future)
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", "[]", "3", "null", '"text"', '{"schema": "1"}', '{"schema": 1.0}', '{"schema": true}']
+)
+def test_json_of_something_else_is_refused(text: str) -> None:
+    """Without an integer schema it is none of ours."""
+    with pytest.raises(MeasurementFileError, match=r"^it\.json has no integer 'schema'; it is not a measurement"):
+        from_json(text, source="it.json")
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b" ", b"{", b"not json", b"\xff\xfe", b'{"schema": 1', b"{'schema': 1}", b'{"schema": NaN}']
+)
+def test_text_that_is_no_json_is_refused(text: bytes) -> None:
+    """With what probably happened and what to do."""
+    with pytest.raises(
+        MeasurementFileError, match=r"^it\.json is not complete JSON .*cut off or edited\."
+    ):
+        from_json(text, source="it.json")
+
+
+def test_hopeless_text_is_refused_too() -> None:
+    """A lone surrogate that is no Unicode, and nesting without end."""
+    for text in ("\ud800", "[" * 100_000):
+        with pytest.raises(MeasurementFileError, match="is not complete JSON"):
+            from_json(text)
+
+
+def test_a_file_cut_anywhere_is_refused() -> None:
+    """At each 97th byte of it, and one byte before its end."""
+    whole = to_json(FULL)
+    for length in [*range(0, len(whole), 97), len(whole) - 1]:
+        with pytest.raises(MeasurementFileError, match=r"cut\.json is not complete JSON"):
+            from_json(whole[:length], source="cut.json")
+
+
+def put(*path: str | int, value: object) -> Callable[[dict[str, Any]], None]:
+    """An edit that sets the value at a path."""
+
+    def change(document: Any) -> None:
+        for step in path[:-1]:
+            document = document[step]
+        document[path[-1]] = value
+
+    return change
+
+
+REQUEST = ("traces", 2, "requests", 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        (put("name", value=3), r"`\$\.name`"),
+        (put("environment", "cores", value="two"), r"`\$\.environment\.cores`"),
+        (put("environment", "moon", value=1), r"unknown field `moon` - at `\$\.environment`"),
+        (put("extra", value=1), r"unknown field `extra`"),
+        (put("traces", value=None), r"`\$\.traces`"),
+        (put("traces", 2, "start_ns", value="1"), r"`\$\.traces\[2\]\.start_ns`|`\$\.traces\[\.\.\.\]\.start_ns`"),
+        (put("traces", 2, "start_ns", value=1.5), r"`\$\.traces\[.*\]\.start_ns`"),
+        (put("traces", 2, "speed", value=1), r"unknown field `speed` - at `\$\.traces\[.*\]`"),
+        (put(*REQUEST, "emissions", value=[[1]]), r"`\$\.traces\[.*\]\.requests\[.*\]\.emissions"),
+        (put(*REQUEST, "rows", value="one"), r"`\$\.traces\[.*\]\.requests\[.*\]\.rows`"),
+        (lambda document: document.pop("environment"), r"missing required field `environment`"),
+        (lambda document: document["traces"][0].pop("stop_ns"), r"missing required field `stop_ns`"),
+        (put("traces", 2, "stop_ns", value=BASE - 1), r"traces\[2\]: stop_ns \d+ lies before start_ns \d+"),
+        (put("warmup", 1, "stop_ns", value=BASE - 1), r"warmup\[1\]: stop_ns \d+ lies before start_ns"),
+        (put("cold", "stop_ns", value=BASE - 1), r"cold: stop_ns \d+ lies before start_ns"),
+        (put("traces", 2, "phases", 0, "name", value="lunch"), r"traces\[2\]: phase 'lunch' is unknown"),
+        (put("traces", 2, "phases", 0, "stop_ns", value=0), r"traces\[2\]: phase 'tokenize' .* ends before it starts"),
+        (put(*REQUEST, "kind", value="guess"), r"traces\[2\]: request kind 'guess'; known: generate, forward"),
+        (put(*REQUEST, "stop_ns", value=0), r"traces\[2\]: the instants of a request do not ascend"),
+        (put(*REQUEST, "emissions", 1, value=[0, 1]), r"traces\[2\]: the instants of a request do not ascend"),
+        (put(*REQUEST, "emissions", 0, 1, value=0), r"traces\[2\]: a request counts fewer than no tokens"),
+        (put(*REQUEST, "row_tokens", value=[-1]), r"traces\[2\]: a request counts fewer than no tokens"),
+        (put(*REQUEST, "prompt_tokens", value=-8), r"traces\[2\]: a request counts fewer than no tokens"),
+        (put(*REQUEST, "rows", value=-1), r"traces\[2\]: a request counts fewer than no tokens"),
+    ],
+)
+def test_an_edited_file_is_refused_with_the_place(change: Callable[[dict[str, Any]], None], place: str) -> None:
+    """The message names the file and where in it."""
+    with pytest.raises(MeasurementFileError, match=rf"^edited\.json.*{place}"):
+        from_json(edited(change), source="edited.json")
+
+
+def test_a_refusal_is_a_value_error_of_ours() -> None:
+    """So that both kinds of `except` work."""
+    assert issubclass(MeasurementFileError, ValueError)
+    assert issubclass(MeasurementFileError, LLMLatencyError)
+
+
+# --- files ---
+
+
+def test_a_saved_measurement_is_loaded(tmp_path: Path) -> None:
+    """With line breaks, for people and for diffs; nothing else is left in the folder."""
+    path = tmp_path / "mesure – 日本.json"
+    save(FULL, path)
+    assert FULL == load(path) == load(str(path))
+    assert path.read_text(encoding="utf-8").startswith('{\n "schema": 1,\n')
+    assert [path] == list(tmp_path.iterdir())
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """As is a folder."""
+    with pytest.raises(MeasurementFileError, match=r"missing\.json cannot be read: No such file"):
+        load(tmp_path / "missing.json")
+    with pytest.raises(MeasurementFileError, match="cannot be read"):
+        load(tmp_path)
+
+
+def test_a_broken_file_is_named(tmp_path: Path) -> None:
+    """By its path."""
+    path = tmp_path / "broken.json"
+    path.write_bytes(to_json(FULL)[:-1])
+    with pytest.raises(MeasurementFileError, match=r"broken\.json is not complete JSON"):
+        load(path)
+
+
+@pytest.mark.parametrize("ending", [OSError("disk full"), KeyboardInterrupt()])
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_write_that_is_cut_leaves_the_old_file(
+    step: str, ending: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole, with no temporary file beside it, and what cut it goes on."""
+
+    def cut(*_: object) -> None:
+        raise ending
+
+    path = tmp_path / "base.json"
+    save(EMPTY, path)
+    monkeypatch.setattr(*((os, "fsync", cut) if step == "fsync" else (Path, "replace", cut)))
+    with pytest.raises(type(ending)):
+        save(FULL, path)
+    monkeypatch.undo()
+    assert EMPTY == load(path)
+    assert [path] == list(tmp_path.iterdir())
+
+
+def test_the_bytes_are_on_the_disk_before_the_name_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """fsync comes before the rename, and the old name keeps the old bytes until then."""
+    path = tmp_path / "base.json"
+    path.write_bytes(b"old")
+    seen: list[bytes] = []
+    sync = os.fsync
+
+    def watch(descriptor: int) -> None:
+        sync(descriptor)
+        seen.append(path.read_bytes())
+        seen.append(next(other for other in tmp_path.iterdir() if other != path).read_bytes())
+
+    monkeypatch.setattr(os, "fsync", watch)
+    write_atomically(path, b"new")
+    assert [b"old", b"new", b"new"] == [*seen, path.read_bytes()]
+
+
+def test_a_folder_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:
+    """Writing makes no folders."""
+    with pytest.raises(FileNotFoundError):
+        save(FULL, tmp_path / "no" / "where.json")
+    assert [] == list(tmp_path.iterdir())
+
+
+# --- reading numbers ---
+
+
+def test_metrics_are_attributes() -> None:
+    """In the unit of each, with the pause taken out."""
+    assert ("200 ms", "20.0 ms") == (str(FULL.ttft.p50), str(FULL.tpot.p50))
+    # 5 ms to the request, 200 ms, two gaps of 20 ms, 1 ms to its return and 1 ms to the call's, less the pause.
+    assert Quantity(0.246, "s") == FULL.total.p50
+    assert all(getattr(FULL, name).metric is row for name, row in METRICS.items())
+
+
+def test_the_first_call_and_warm_up_are_not_counted() -> None:
+    """The cold call took 900 ms and is kept apart."""
+    assert "210 ms" == str(FULL.ttft.max)
+    assert 6 == FULL.ttft.n
+
+
+def test_a_missing_metric_is_false() -> None:
+    """Not an error, and not 0."""
+    assert not EMPTY.ttft
+    assert EMPTY.ttft.p50 is None
+
+
+def test_an_unknown_metric_lists_the_known() -> None:
+    """As an AttributeError, so that hasattr works."""
+    with pytest.raises(AttributeError, match=r"a measurement has no 'tttf'; metrics: ttft, tpot"):
+        FULL.tttf  # noqa: B018  # reading it is what fails
+    assert not hasattr(FULL, "tttf")
+
+
+def test_a_measurement_is_copied() -> None:
+    """Copying asks for hooks that are no metrics."""
+    assert FULL == copy.copy(FULL) == copy.deepcopy(FULL)
+
+
+def test_a_sample_knows_the_call_of_each_value() -> None:
+    """Two gaps a call, and none from a call without tokens."""
+    silent = Trace(start_ns=0, stop_ns=1)
+    found = sample_of([call(200, gap_ms=10), silent, call(200, gap_ms=30)], "itl", Environment())
+    assert ((0.01, 0.01, 0.03, 0.03), (0, 0, 2, 2)) == (found.values, found.calls)
+    assert 2 == found.call_count

@@ -1,0 +1,116 @@
+"""A pytest inside of pytest, with our plugin and no other that is installed, in one process or under pytest-xdist."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+# A pytest in this process forgets what it has imported, and parts of numpy cannot be imported twice.
+import numpy.fft
+import numpy.ma
+import numpy.random
+import pytest
+
+import pytest_llm_latency.outcome  # noqa: F401  # the same
+
+# Calls take milliseconds and limits are a nanosecond or an hour, so that nothing here depends on the machine.
+PRELUDE = """
+import asyncio, time
+import pytest
+
+limits = pytest.mark.latency_budget
+slow = limits(ttft="1 ns")
+fast = limits(ttft="1 h")
+unsure = limits(ttft_p95="1 h")  # where a test makes one call only
+
+def tokens():
+    for token in range(3):
+        time.sleep(0.001)
+        yield token
+
+def plain():
+    time.sleep(0.001)
+
+async def tokens_async():
+    for token in range(3):
+        await asyncio.sleep(0.001)
+        yield token
+
+async def chat():
+    await asyncio.sleep(0.001)
+"""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the user of a pytest run sees."""
+
+    code: int
+    text: str
+    counts: dict[str, int]
+    junit: Path
+
+    @property
+    def lines(self) -> list[str]:
+        """The terminal's lines."""
+        return self.text.splitlines()
+
+    def having(self, *parts: str) -> list[str]:
+        """The lines that hold every part."""
+        return [line for line in self.lines if all(part in line for part in parts)]
+
+    def case(self, test: str) -> ElementTree.Element:
+        """A test's element in the JUnit file."""
+        return next(case for case in ElementTree.parse(self.junit).iter("testcase") if case.get("name") == test)
+
+    def properties(self, test: str) -> dict[str, str]:
+        """A test's properties in the JUnit file."""
+        return {p.get("name", ""): p.get("value", "") for p in self.case(test).iter("property")}
+
+
+class Suite:
+    """Tests of a user, to be run."""
+
+    def __init__(self, pytester: pytest.Pytester, *, spread: tuple[str, ...] = (), is_fresh: bool = False) -> None:
+        """Start with an empty folder; `spread` are arguments of every run, a fresh one has its own process."""
+        self.pytester = pytester
+        self._spread = spread
+        self._is_fresh = is_fresh
+
+    def run(self, source: str = "", *arguments: str) -> Seen:
+        """Run the tests in `source`, which stands below the prelude; without it, those of the last run."""
+        if source:
+            (self.pytester.path / "test_it.py").write_text(PRELUDE + source, encoding="utf-8")
+        arguments = ("-p", "llm_latency", "--junitxml=junit.xml", *self._spread, *arguments)
+        if self._is_fresh:
+            result = self.pytester.runpytest_subprocess(*arguments)
+        else:
+            # This process has imported the plugin already.
+            arguments = ("-W", "ignore::pytest.PytestAssertRewriteWarning", *arguments)
+            result = self.pytester.runpytest_inprocess(*arguments, no_reraise_ctrlc=True)
+        text = result.stdout.str() + result.stderr.str()
+        counts = result.parseoutcomes() if " in " in text.rstrip().rpartition("\n")[2] else {}
+        return Seen(int(result.ret), text, counts, self.pytester.path / "junit.xml")
+
+
+@pytest.fixture
+def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
+    """A suite that runs in one process: this one."""
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    monkeypatch.setenv("COLUMNS", "200")
+    for name in ("UNDECIDED", "TIME_BUDGET", "PRECISION"):
+        monkeypatch.delenv(f"LLM_LATENCY_{name}", raising=False)
+    return Suite(pytester)
+
+
+@pytest.fixture
+def fresh_suite(suite: Suite) -> Suite:
+    """A suite that runs in a process of its own."""
+    return Suite(suite.pytester, is_fresh=True)
+
+
+@pytest.fixture(params=[(), ("-p", "xdist", "-n", "2")], ids=["one process", "two workers"])
+def any_suite(suite: Suite, request: pytest.FixtureRequest) -> Suite:
+    """A suite that runs in one process, and once more in two workers of pytest-xdist."""
+    return Suite(suite.pytester, spread=request.param)
