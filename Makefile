@@ -21,7 +21,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 demo: $(DEMO) ## time a small model for 15 s, execute the quickstart notebook, and say where its HTML lies
-	$(BIN)/llm-latency time shape:gpt2 --time-budget 15
+	$(BIN)/llm-latency time shape:gpt2 --threads 1 --time-budget 15
 	$(BIN)/python -m nbconvert --execute --to html --output-dir demo notebooks/quickstart.ipynb
 	@echo "The executed notebook: file://$(CURDIR)/demo/quickstart.html"
 

@@ -71,7 +71,7 @@ class FakeDevice:
         self._peaks = tuple(dict(peak) for peak in peaks)
         self._device = device
         self._marks = marks
-        self._done_ns = clock.now_ns()
+        self._done_ns: int | None = None
 
     def give(self, duration: Duration) -> None:
         """Queue work that takes `duration` on the device; the clock goes on only in `synchronize`."""
@@ -81,6 +81,7 @@ class FakeDevice:
         """Wait: the clock goes to the end of the work."""
         self.synchronize_count += 1
         self.clock.advance(self._end_of_work_ns() - self.clock.now_ns())
+        self._done_ns = None
 
     def mark(self) -> int | None:
         """The instant at which the work given so far will be done."""
@@ -110,7 +111,8 @@ class FakeDevice:
         return {"device": self._device}
 
     def _end_of_work_ns(self) -> int:
-        return max(self._done_ns, self.clock.now_ns())
+        now_ns = self.clock.now_ns()
+        return now_ns if self._done_ns is None else max(self._done_ns, now_ns)
 
 
 class ScriptedModel:

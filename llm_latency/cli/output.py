@@ -52,9 +52,6 @@ class Output:
         """Write it whole or not at all; raises OSError."""
         if self.is_stdout:
             write_bytes(stdout, content)
-        elif _is_special(Path(self.path)):
-            # A device or pipe is written to; renaming a file onto /dev/null would replace it for the whole machine.
-            Path(self.path).write_bytes(content)
         else:
             write_atomically(self.path, content)
 

@@ -94,7 +94,7 @@ def add_command(commands: Any) -> None:
     model.add_argument("--dtype", metavar="NAME", help="float32, bfloat16 or float16")
     model.add_argument("--device", metavar="NAME", help="where the model runs, such as cpu")
     model.add_argument("--attention", metavar="NAME", help="attention implementation, such as eager or sdpa")
-    model.add_argument("--threads", type=count(1), metavar="N", help="threads of torch")
+    model.add_argument("--threads", type=count(1), metavar="N", help="threads of torch; also for FILE.py:NAME")
     calls = parser.add_argument_group("the calls", "without --repeat: until the interval is within ±3 %")
     calls.add_argument("--repeat", type=count(1), metavar="N", help="exactly N counted calls")
     calls.add_argument("--warmup", type=count(0), metavar="N", help="exactly N warm-up calls; 0 counts the first call")

@@ -75,7 +75,10 @@ def parse_budget(text: str) -> Budget:
     statistic = match["statistic"] or ""
     if not statistic:
         name, statistic = _split(name)
-    budget = _make(name, statistic, match["limit"])
+    try:
+        budget = _make(name, statistic, match["limit"])
+    except UsageError as error:
+        raise UsageError(f"budget {text!r}: {error}") from error
     if budget.is_upper != (match["sign"] in "<=≤"):
         better = budget.row.better
         raise UsageError(f"{text!r} points the wrong way: {better} is better for {name}; write {str(budget)!r}")

@@ -174,8 +174,14 @@ def load(path: str | os.PathLike[str]) -> Measurement:
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write bytes to a file beside `path` and rename it; raises OSError, with nothing left behind."""
-    target = Path(path)
+    """Write bytes to a file beside `path` and rename it; raises OSError, with nothing left behind.
+
+    A link stays a link. A device or pipe is written to: renaming a file onto /dev/null would replace it.
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        target.write_bytes(content)
+        return
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("wb") as stream:

@@ -182,7 +182,7 @@ class Sampling:
                 if widths and self._noise_converged():
                     return f"noise of this machine converged after {n} calls: ±{max(widths):.1%}"
         if elapsed_s >= plan.time_budget_s:
-            return f"time budget of {plan.time_budget_s:g} s used after {n} calls"
+            return f"time budget of {plan.time_budget_s:g} s used after {n} call{'s' if n > 1 else ''}"
         if n >= _MOST_CALLS:
             return f"{n} calls, the most that are kept"
         return None

@@ -25,7 +25,7 @@ class Settings:
     """How a model is loaded and called; None where nothing was asked for, which then takes its default.
 
     `prompt_tokens` and `new_tokens` count tokens a row, `batch` counts rows. `dtype` is float32 for a shape and the
-    stored one for weights on disk, `device` the first CUDA device or else the CPU, `attention` transformers' choice,
+    stored one for weights on disk, `device` the CPU, `attention` transformers' choice,
     `threads` (of torch, on the CPU) torch's choice, `seed` (of random weights and prompts) 0.
     """
 
@@ -50,7 +50,7 @@ class Workload:
 
     `facts` describe it in values that JSON holds. `check` runs the model once, before and outside of any timing,
     and raises TargetError when it cannot run or yields NaN; it does nothing for a callable out of a file, whose
-    effects are its own. A caller that times the first call as cold calls `check` afterwards.
+    effects are its own. It warms the model: whoever wants the first call of all as the cold one checks afterwards.
     """
 
     name: str
@@ -103,11 +103,13 @@ def load(target: str, *, settings: Settings | None = None) -> Workload:
 
 
 def _program(target: str, asked: Settings) -> Workload:
-    if asked.given():
+    refused = [option for option in asked.given() if option != "--threads"]
+    if refused:
         raise UsageError(
-            f"{', '.join(asked.given())} say how a model is loaded and called, and {target} loads and calls its own;"
+            f"{', '.join(refused)} say how a model is loaded and called, and {target} loads and calls its own;"
             " leave them out, or set them in the file"
         )
+    _set_threads(asked)
     function = load_callable(target)
     file, _, name = target.rpartition(":")
     facts = {"target": target, "kind": "callable"}
@@ -125,11 +127,8 @@ def _count(option: str, value: int | None, default: int) -> int:
 def _model(target: str, asked: Settings) -> LoadedModel:
     """Load the model of a target that is no file."""
     require_torch()
-    import torch
-
-    device = asked.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if asked.threads is not None:
-        torch.set_num_threads(_count("--threads", asked.threads, 1))
+    device = asked.device or "cpu"
+    _set_threads(asked)
     head, separator, name = target.partition(":")
     if not separator:
         return load_checkpoint(target, dtype=asked.dtype or "auto", device=device, attention=asked.attention)
@@ -146,6 +145,14 @@ def _model(target: str, asked: Settings) -> LoadedModel:
         attention=asked.attention,
         seed=asked.seed or 0,
     )
+
+
+def _set_threads(asked: Settings) -> None:
+    if asked.threads is not None:
+        require_torch()
+        import torch
+
+        torch.set_num_threads(_count("--threads", asked.threads, 1))
 
 
 def _check_context(loaded: LoadedModel, prompt_tokens: int, new_tokens: int) -> None:
@@ -166,6 +173,7 @@ def _check_context(loaded: LoadedModel, prompt_tokens: int, new_tokens: int) -> 
 
 def _generate(loaded: LoadedModel, feed: Feed, new_tokens: int) -> Callable[[], object]:
     """Greedy decoding of exactly `new_tokens` a row: the least as well as the most, so that no EOS ends it."""
+    # In the closure by itself: that is where recording looks for the modules that a callable can reach.
     model, mask = loaded.model, feed.mask
 
     def generate() -> object:
@@ -183,7 +191,7 @@ def _generate(loaded: LoadedModel, feed: Feed, new_tokens: int) -> Callable[[], 
 def _encode(loaded: LoadedModel, feed: Feed) -> Callable[[], object]:
     import torch
 
-    model, mask = loaded.model, feed.mask
+    model, mask = loaded.model, feed.mask  # in the closure, as above
 
     def encode() -> object:
         with torch.inference_mode():

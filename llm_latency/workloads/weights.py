@@ -65,9 +65,11 @@ def _fill(model: Any, generator: torch.Generator) -> None:
     matrices = [one for name, one in model.named_parameters() if one.ndim == 2 and name.endswith("weight")]
     length = min(_TILE, max(matrix.numel() for matrix in matrices))
     tile = torch.randn(length, generator=generator).mul_(_STD)
-    sizes = itertools.accumulate((matrix.numel() for matrix in matrices), initial=0)
-    for matrix, begin in zip(matrices, sizes, strict=False):
-        piece = tile.roll(-begin % length).to(matrix.device, matrix.dtype)
+    # Twice in a row, so that the tile from any place on is a slice and no copy.
+    tiles = {one.dtype: tile.to(one.device, one.dtype).repeat(2) for one in matrices}
+    begins = itertools.accumulate((matrix.numel() % length for matrix in matrices), initial=0)
+    for matrix, begin in zip(matrices, begins, strict=False):
+        piece = tiles[matrix.dtype].narrow(0, begin % length, length)
         flat = matrix.view(-1)
         whole = flat.numel() // length * length
         flat[:whole].view(-1, length).copy_(piece)

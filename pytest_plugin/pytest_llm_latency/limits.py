@@ -63,7 +63,9 @@ def _read(key: str, limit: object) -> Budget:
     try:
         return parse_key(key, limit)  # type: ignore[arg-type]  # it says what is wrong with a limit that is no text
     except UsageError as error:
-        raise UsageError(f"{MARKER}({key}={limit!r}): {error}. {_KEYS}") from None
+        asked = f"{key}={limit!r}"
+        problem = str(error).removeprefix(f"{asked}: ")
+        raise UsageError(f"{MARKER}({asked}): {problem}. {_KEYS}") from None
 
 
 def _time_budget(limit: object) -> float:

@@ -209,9 +209,7 @@ def test_json_of_something_else_is_refused(text: str) -> None:
 )
 def test_text_that_is_no_json_is_refused(text: bytes) -> None:
     """With what probably happened and what to do."""
-    with pytest.raises(
-        MeasurementFileError, match=r"^it\.json is not complete JSON .*cut off or edited\."
-    ):
+    with pytest.raises(MeasurementFileError, match=r"^it\.json is not complete JSON .*cut off or edited\."):
         from_json(text, source="it.json")
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from llm_latency.cli.version import DISTRIBUTION
+
 hatchling = pytest.importorskip(
     "hatchling.build", reason="the wheel is built with hatchling: pip install -e '.[all,dev]'"
 )
@@ -44,6 +46,17 @@ def test_a_pin_is_one_public_release(pin: requirements.Requirement) -> None:
     assert pin.url is None
     assert ["=="] == [specifier.operator for specifier in pin.specifier]
     assert "+" not in str(pin.specifier)
+
+
+def test_the_code_knows_the_distribution_by_its_name() -> None:
+    """Outside pyproject.toml the name stands in one place, so whoever publishes under another changes two lines."""
+    assert PROJECT["name"] == DISTRIBUTION
+    quoted = f'"{DISTRIBUTION}"'
+    files = sorted(
+        path for package in ("llm_latency", "pytest_plugin") for path in (REPOSITORY / package).rglob("*.py")
+    )
+    knowing = [path for path in files if f"version({quoted}" in path.read_text(encoding="utf-8")]
+    assert [] == knowing
 
 
 def test_dependencies_have_no_upper_bounds() -> None:

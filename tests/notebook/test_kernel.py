@@ -196,6 +196,15 @@ def test_a_module_of_the_users_own_is_seen(models: Kernel) -> None:
     assert [("forward", "Net")] * 2 == [(r.kind, r.model) for t in measured(cell).traces for r in t.requests]
 
 
+def test_watching_an_encoder_writes_nothing(models: Kernel) -> None:
+    """Looking for a cache in the output must not make transformers warn the user of a name that only we asked for."""
+    sizes = "num_hidden_layers=1, hidden_size=32, num_attention_heads=2, intermediate_size=32, vocab_size=120"
+    models.run(f"bert = transformers.BertModel(transformers.BertConfig({sizes})).eval()")
+    cell = models.run("%%llmtime\nout = bert(input_ids=ids)")
+    assert ["display_data"] == [output.output_type for output in cell.outputs]
+    assert "forward · BertModel · 1 row · 7 prompt tokens" in texts(cell)[0]
+
+
 def test_a_lazy_pipeline_is_not_consumed(models: Kernel) -> None:
     """A pipeline over a generator returns at once: words, and the pipeline's items still to come."""
     models.run(

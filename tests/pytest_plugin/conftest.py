@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 # A pytest in this process forgets what it has imported, and parts of numpy cannot be imported twice.
 import numpy.fft
 import numpy.ma
-import numpy.random
+import numpy.random  # noqa: F401  # for what it loads, as the two above
 import pytest
 
 import pytest_llm_latency.outcome  # noqa: F401  # the same

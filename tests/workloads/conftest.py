@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from llm_latency.workloads.loaded import LoadedModel
 from llm_latency.workloads.shapes import build
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Small models gain nothing from more, and threads that wait for each other on a busy machine lose minutes."""
+    torch = pytest.importorskip("torch", reason="models need it: pip install -e '.[all,dev]'")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -128,6 +128,8 @@ def test_a_weight_can_be_trained_as_one_from_a_checkpoint(tiny: LoadedModel) -> 
 
 MEMORY = """
 import torch, transformers
+
+torch.set_num_threads(1)
 from llm_latency.workloads.shapes import build
 
 def kib(key):

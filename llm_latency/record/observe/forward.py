@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -138,7 +138,8 @@ def _continued(calls: tuple[CallLog, ...], model: Any, cache: object) -> Request
 
 def _cache_of(holder: Any) -> object | None:
     for name in _CACHES:
-        found = holder.get(name) if isinstance(holder, Mapping) else getattr(holder, name, None)
+        # dict.get, since a ModelOutput's own `get` warns the user of names that only we asked for.
+        found = dict.get(holder, name) if isinstance(holder, dict) else getattr(holder, name, None)
         if found is not None and not isinstance(found, bool):
             return found  # type: ignore[no-any-return]  # whatever the model calls its cache
     return None
