@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 if TYPE_CHECKING:
-    from conftest import Suite
+    from conftest import Seen, Suite
 
 pytest_plugins = ["pytester"]
 
@@ -84,6 +84,25 @@ def test_unmarked(llmtime):
 """
 
 
+def check_junit(seen: Seen) -> None:
+    """A breach is a failure in JUnit; passing and breaching tests hold their numbers in base units with the unit."""
+    broken, kept, unsure = (seen.properties(test) for test in ("test_broken", "test_kept", "test_unsure"))
+    assert ["fail", "pass", "undecided"] == [found["latency.verdict"] for found in (broken, kept, unsure)]
+    for found in (broken, kept):
+        assert 0.001 <= float(found["latency.ttft.p50"]) < 60
+        assert float(found["latency.ttft.low"]) <= float(found["latency.ttft.p50"]) <= float(found["latency.ttft.high"])
+        assert ("s", "6") == (found["latency.ttft.unit"], found["latency.ttft.n"])
+        assert "tok/s" == found["latency.output_throughput.unit"]
+    assert broken["latency.budget.ttft_p50"].startswith("ttft p50 < 1.00 ns TOO SLOW: observed")
+    assert "latency.ttft.low" not in unsure
+    failure = seen.case("test_broken").find("failure")
+    assert failure is not None
+    assert failure.get("message", "").startswith("ttft p50 < 1.00 ns: observed")
+    (root,) = ElementTree.parse(seen.junit).iter("testsuite")
+    assert ("6", "0") == (root.get("failures"), root.get("errors"))
+    assert seen.case("test_broken_as_expected").find("skipped") is not None
+
+
 def test_every_outcome_is_that_of_a_test_that_failed_by_itself(any_suite: Suite) -> None:
     """A breach under xfail is xfailed, strict too; a kept budget under xfail is XPASS; a skip stays a skip."""
     seen = any_suite.run(OUTCOMES, "-v")
@@ -112,12 +131,13 @@ def test_every_outcome_is_that_of_a_test_that_failed_by_itself(any_suite: Suite)
         assert f" {word} " in lines[0]
     assert {"passed": 3, "failed": 6, "undecided": 1, "xfailed": 3, "xpassed": 1, "skipped": 2} == seen.counts
     assert pytest.ExitCode.TESTS_FAILED == seen.code
+    check_junit(seen)
 
 
 def test_a_breach_says_limit_value_bound_and_count_and_shows_the_table(any_suite: Suite) -> None:
     """The failure needs no second look: every broken limit, what else was judged, and the measurement's table."""
     seen = any_suite.run("""
-@limits(ttft="1 ns", e2e_max="1 ns", tpot="1 h", peak_memory="1 B")
+@limits(ttft="1 ns", e2e_max="1 ns", tpot="1 h", output_throughput="1e9 tok/s")
 def test_broken(llmtime):
     llmtime(tokens)
 """)
@@ -127,7 +147,8 @@ def test_broken(llmtime):
     assert body[0].endswith("(95%), n = 6")
     assert "lower bound" in body[0]
     assert body[1].startswith("e2e max < 1.00 ns: max of 6 is ")
-    assert body[2].startswith("peak_memory p50 < 1.00 B: observed ")
+    assert body[2].startswith("output_throughput p50 > 1e+09 tok/s: observed ")
+    assert "upper bound" in body[2]
     assert "test_broken: every budget decided after 6 calls; tpot p50 < 3,600 s PASS" == body[3]
     assert 1 == len(seen.having("---", "llm-latency: test_broken"))
     assert 1 == len(seen.having("metric", "median", "95 % interval"))
@@ -162,26 +183,6 @@ def test_line_tracebacks_name_the_test(suite: Suite) -> None:
     assert 1 == len(seen.having("test_it.py:", ": ttft p50 < 1.00 ns: observed"))
 
 
-def test_junit_counts_a_breach_as_a_failure_and_holds_the_numbers(any_suite: Suite) -> None:
-    """Numbers are in base units with the unit beside them, on passing and on breaching tests."""
-    seen = any_suite.run(OUTCOMES)
-    broken, kept, unsure = (seen.properties(test) for test in ("test_broken", "test_kept", "test_unsure"))
-    assert ["fail", "pass", "undecided"] == [found["latency.verdict"] for found in (broken, kept, unsure)]
-    for found in (broken, kept):
-        assert 0.001 <= float(found["latency.ttft.p50"]) < 60
-        assert float(found["latency.ttft.low"]) <= float(found["latency.ttft.p50"]) <= float(found["latency.ttft.high"])
-        assert ("s", "6") == (found["latency.ttft.unit"], found["latency.ttft.n"])
-        assert "tok/s" == found["latency.output_throughput.unit"]
-    assert broken["latency.budget.ttft_p50"].startswith("ttft p50 < 1.00 ns TOO SLOW: observed")
-    assert "latency.ttft.low" not in unsure
-    failure = seen.case("test_broken").find("failure")
-    assert failure is not None
-    assert failure.get("message", "").startswith("ttft p50 < 1.00 ns: observed")
-    (root,) = ElementTree.parse(seen.junit).iter("testsuite")
-    assert ("6", "0") == (root.get("failures"), root.get("errors"))
-    assert seen.case("test_broken_as_expected").find("skipped") is not None
-
-
 def test_several_measurements_of_a_test_are_numbered_in_junit(suite: Suite) -> None:
     """Without a number, the second would hide the first."""
     seen = suite.run("""
@@ -197,18 +198,14 @@ def test_two(llmtime, request):
     assert "kept" == found["mine"]
 
 
-def test_x_stops_at_a_breach(any_suite: Suite) -> None:
-    """`-x` and `--maxfail` see a breach as what it is."""
-    seen = any_suite.run("@slow\ndef test_a(llmtime):\n    llmtime(tokens)\n\ndef test_b():\n    pass\n", "-x")
+def test_x_stops_at_a_breach_and_last_failed_runs_it_again(any_suite: Suite) -> None:
+    """`-x`, `--maxfail` and `--lf` take a breach for the failure that it is."""
+    source = "@slow\ndef test_a(llmtime):\n    llmtime(tokens)\n\ndef test_b():\n    pass\n"
+    seen = any_suite.run(source, "-x")
     assert seen.having("stopping after 1 failures")
     assert 1 == seen.counts["failed"]
-
-
-def test_last_failed_runs_the_breach_again(any_suite: Suite) -> None:
-    """`--lf` selects the tests whose budgets were broken."""
-    any_suite.run("@slow\ndef test_a(llmtime):\n    llmtime(tokens)\n\ndef test_b():\n    pass\n")
-    seen = any_suite.run("", "--lf")
-    assert {"failed": 1} == {name: n for name, n in seen.counts.items() if name != "deselected"}
+    again = any_suite.run("", "--lf")
+    assert {"failed": 1} == {word: n for word, n in again.counts.items() if word != "deselected"}
 
 
 RERUN = """

@@ -52,9 +52,9 @@ def test_untimed():
     assert not seen.having("test_untimed", "–")
 
 
-def test_a_run_without_timing_has_no_summary(any_suite: Suite) -> None:
+def test_a_run_without_timing_has_no_summary(suite: Suite) -> None:
     """One header line is all that it costs."""
-    seen = any_suite.run("def test_untimed():\n    pass\n")
+    seen = suite.run("def test_untimed():\n    pass\n")
     assert ["llm-latency: undecided=pass"] == [line for line in seen.having("llm-latency") if "plugins:" not in line]
 
 

@@ -259,6 +259,16 @@ def test_a_callable_out_of_a_file_is_the_workload(tmp_path: Path) -> None:
     assert {"target": f"{tmp_path / 'chat.py'}:answer", "kind": "callable"} == workload.facts
 
 
+def test_threads_apply_to_a_callable_as_well(tmp_path: Path) -> None:
+    """They are the process's and not a model's."""
+    (tmp_path / "chat.py").write_text("import torch\n\ndef threads():\n    return torch.get_num_threads()\n")
+    before = torch.get_num_threads()
+    try:
+        assert 2 == load(f"{tmp_path / 'chat.py'}:threads", settings=Settings(threads=2)).call()
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_model_options_do_not_apply_to_a_callable(tmp_path: Path) -> None:
     """Ignored options would be believed."""
     (tmp_path / "chat.py").write_text("def answer():\n    return 'yes'\n", encoding="utf-8")
