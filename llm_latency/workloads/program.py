@@ -5,8 +5,7 @@ from __future__ import annotations
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,7 +22,7 @@ def is_program(target: str) -> bool:
 def load_callable(target: str) -> Callable[[], object]:
     """Import the file of `file.py:callable` and return the callable, which may be async or a generator function.
 
-    The file's folder is on sys.path while the file is imported, and not after. Raises TargetError when the file is
+    The file's folder stays on sys.path, as for `python file.py`: the callable may import beside itself later. Raises TargetError when the file is
     missing or fails, and when the callable is missing, is none, or needs arguments.
     """
     file, _, name = target.rpartition(":") if not target.endswith(".py") else (target, "", "")
@@ -62,26 +61,15 @@ def _import(path: Path, shown: str) -> ModuleType:
         raise TargetError(f"{shown} is not a file that Python can import; expected file.py:callable")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    sys.path.insert(0, str(path.parent))
     try:
-        with _on_path(path.parent):
-            spec.loader.exec_module(module)
+        spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
+        sys.path.remove(str(path.parent))
         del sys.modules[name]
         what = f"{type(error).__name__}: {error}"
         raise TargetError(f"{shown} failed while it was imported, with {what}; it has to run as it stands") from error
     return module
-
-
-@contextmanager
-def _on_path(folder: Path) -> Iterator[None]:
-    """Put the folder first on sys.path, where `python file.py` has it too."""
-    entry = str(folder)
-    sys.path.insert(0, entry)
-    try:
-        yield
-    finally:
-        if entry in sys.path:
-            sys.path.remove(entry)
 
 
 def _callables(module: ModuleType) -> str:
