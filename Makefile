@@ -40,7 +40,7 @@ lint: $(DEV) ## check style, formatting, types and import contracts
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/lint-imports --no-logo
+	$(BIN)/lint-imports --no-logo --no-cache
 
 clean: ## remove build outputs and caches; the environment stays (to begin anew: rm -r .venv)
 	rm -rf build demo dist .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

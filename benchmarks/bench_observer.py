@@ -55,7 +55,8 @@ def main() -> None:
     print(f"Python {platform.python_version()}, torch {torch.__version__}, transformers {transformers.__version__}\n")
     print("| | µs an emission |\n| --- | --- |")
     print(f"| bare step | {median(bare) / tokens / 1e3:.1f} |")
-    print(f"| watching adds (median, 95 % interval) | {median(differences) / 1e3:.2f} [{low / 1e3:.2f}, {high / 1e3:.2f}] |")
+    added, ends = median(differences) / 1e3, f"[{low / 1e3:.2f}, {high / 1e3:.2f}]"
+    print(f"| watching adds (median, 95 % interval) | {added:.2f} {ends} |")
     print(f"| quartiles of the difference | {quartiles[0] / 1e3:.2f} … {quartiles[2] / 1e3:.2f} |")
 
 

@@ -104,6 +104,17 @@ def test_work_runs_beside_the_host_until_it_is_waited_for() -> None:
     assert 145 * MS == clock.now_ns()
 
 
+def test_waiting_does_not_undo_a_clock_that_stepped_back() -> None:
+    """Work that was waited for is done, whatever the clock says later."""
+    clock = ManualClock()
+    device = FakeDevice(clock)
+    device.give("30 ms")
+    device.synchronize()
+    clock.step_back("20 ms")
+    device.synchronize()
+    assert 10 * MS == clock.now_ns()
+
+
 def test_marks_lie_behind_the_work_given_so_far() -> None:
     """After 0, 30 and 40 ms of work, read after waiting: from the first to each."""
     device = FakeDevice(ManualClock(start_ns=7))

@@ -100,7 +100,7 @@ class LLMTime:
             options = parse_options(line)
             if options.last:
                 raise UsageError("--last shows the last result and times nothing; write %llmtime --last on its own")
-            _code_of(options, cell="there is some")
+            _refuse_code_in(options)
         return self._start(options, name=self._cell_name(), namespace=self.shell.user_ns, shows=shows)
 
     def _start(self, options: Options, *, name: str, namespace: dict[str, Any], shows: bool = False) -> TimedCell:
@@ -182,14 +182,18 @@ def _code_of(options: Options, cell: str | None) -> str:
                 "there is no code to time; write %llmtime EXPRESSION, or %%llmtime with the code on the lines below it"
             )
         return options.code
+    _refuse_code_in(options)
+    if not cell.strip():
+        raise UsageError("there is no code to time; write it on the lines below %%llmtime")
+    return cell
+
+
+def _refuse_code_in(options: Options) -> None:
     if options.code:
         raise UsageError(
             f"{options.code!r} stands behind the options of %%llmtime; code goes on the lines below it, and values with"
             " blanks into quotes"
         )
-    if not cell.strip():
-        raise UsageError("there is no code to time; write it on the lines below %%llmtime")
-    return cell
 
 
 @contextmanager

@@ -22,8 +22,8 @@ def is_program(target: str) -> bool:
 def load_callable(target: str) -> Callable[[], object]:
     """Import the file of `file.py:callable` and return the callable, which may be async or a generator function.
 
-    The file's folder stays on sys.path, as for `python file.py`: the callable may import beside itself later. Raises TargetError when the file is
-    missing or fails, and when the callable is missing, is none, or needs arguments.
+    The file's folder stays on sys.path, as for `python file.py`: the callable may import beside itself later.
+    Raises TargetError when the file is missing or fails, and when the callable is missing, is none, or needs arguments.
     """
     file, _, name = target.rpartition(":") if not target.endswith(".py") else (target, "", "")
     path = Path(file).expanduser().resolve()

@@ -348,6 +348,39 @@ def test_the_bytes_are_on_the_disk_before_the_name_is(tmp_path: Path, monkeypatc
     assert [b"old", b"new", b"new"] == [*seen, path.read_bytes()]
 
 
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    """The file that it leads to is written, whether it is there yet or not."""
+    target, link = tmp_path / "shared" / "base.json", tmp_path / "base.json"
+    target.parent.mkdir()
+    link.symlink_to(target)
+    for measurement in (EMPTY, FULL):
+        save(measurement, link)
+        assert measurement == load(target) == load(link)
+    assert link.is_symlink()
+    assert [target] == list(target.parent.iterdir())
+
+
+def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
+    """As is /dev/null, which a rename would replace by a file."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)  # first, so that writing does not wait for it
+    try:
+        write_atomically(pipe, b"new")
+        assert b"new" == os.read(reader, 10)
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+    assert [pipe] == list(tmp_path.iterdir())
+
+
+def test_a_folder_is_not_written_over(tmp_path: Path) -> None:
+    """It stays, and the error is the system's."""
+    with pytest.raises(IsADirectoryError):
+        save(FULL, tmp_path)
+    assert [] == list(tmp_path.iterdir())
+
+
 def test_a_folder_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:
     """Writing makes no folders."""
     with pytest.raises(FileNotFoundError):

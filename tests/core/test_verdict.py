@@ -71,6 +71,7 @@ def test_five_calls_bound_a_median_by_their_extremes() -> None:
     """And four do not: 2⁻⁴ = 6.3 %."""
     five, four = verdict(MEDIAN, 0.1, 0.3, 0.2, 0.2, 0.2), verdict(MEDIAN, 0.1, 0.3, 0.2, 0.2)
     assert (0.1, 0.3) == (five.low, five.high)
+    assert ("the limit lies inside the interval [100 ms, 300 ms]; more calls narrow it",) == five.reasons
     assert (None, None, ("needs 5 calls for a p50 at 95%, has 4",)) == (four.low, four.high, four.reasons)
 
 

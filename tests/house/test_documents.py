@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[2]
 
 def _metrics_table() -> str:
     rows = [
-        f"| `{m.name}` | {m.unit} | {m.better} | {m.meaning} | `{m.definition}` | {m.source} |" for m in METRICS.values()
+        f"| `{m.name}` | {m.unit} | {m.better} | {m.meaning} | `{m.definition}` | {m.source} |"
+        for m in METRICS.values()
     ]
     head = "| metric | unit | better | definition | id | defined so by |\n| --- | --- | --- | --- | --- | --- |"
     return "\n".join([head, *rows])

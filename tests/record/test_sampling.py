@@ -259,7 +259,7 @@ def test_the_time_budget_ends_what_does_not_settle() -> None:
 def test_at_least_one_call_is_counted() -> None:
     """Though the cold call alone took longer than the time there was."""
     sampling, stages = sample(make_plan(time_budget=0.5), repeat(call(9000)), seconds_a_call=9.0)
-    assert (["cold", "counted"], "time budget of 0.5 s used after 1 calls") == (stages, sampling.stopped_because)
+    assert (["cold", "counted"], "time budget of 0.5 s used after 1 call") == (stages, sampling.stopped_because)
 
 
 def test_a_count_is_kept_whatever_the_time() -> None:

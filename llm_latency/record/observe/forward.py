@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ _INPUTS = ("input_ids", "inputs_embeds", "decoder_input_ids")
 
 # Apart from the other taps: these come off while compiled code runs.
 _patches = Patches()
+# The torch modules beside transformers' own that count: those very objects, not each layer of their class.
+_named: weakref.WeakSet[object] = weakref.WeakSet()
 
 
 def install(modules: Iterable[object] = ()) -> None:
@@ -39,12 +42,14 @@ def install(modules: Iterable[object] = ()) -> None:
         _patches.wrap(compiled, "__call__", _wrap_call)
     for module in modules:
         if not (models is not None and isinstance(module, models)):
-            _patches.wrap(type(module), "__call__", _wrap_call)
+            _named.add(module)
+            _patches.wrap(type(module), "__call__", _wrap_named)
 
 
 def restore() -> None:
     """Take the taps off forwards."""
     _patches.restore()
+    _named.clear()
 
 
 @contextmanager
@@ -110,6 +115,20 @@ class _Forward:
     output: Any
     start_ns: int
     stop_ns: int
+
+
+def _wrap_named(original: Any) -> Any:
+    from torch.compiler import is_compiling
+
+    seen = _wrap_call(original)
+
+    @functools.wraps(original)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if is_compiling() or self not in _named:
+            return original(self, *args, **kwargs)
+        return seen(self, *args, **kwargs)
+
+    return call
 
 
 def _record(calls: tuple[CallLog, ...], model: Any, seen: _Forward) -> None:

@@ -189,7 +189,9 @@ def test_transformers_imported_inside_the_block_is_observed_and_left_clean() -> 
 
 def test_watching_does_not_import_torch_or_transformers() -> None:
     """A user without them times any callable."""
-    code = "import sys, llm_latency; llm_latency.measure(lambda: 1, repeat=2); print({'torch', 'transformers'} & set(sys.modules))"
+    code = """import sys, llm_latency
+llm_latency.measure(lambda: 1, repeat=2)
+print({'torch', 'transformers'} & set(sys.modules))"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert "set()" == done.stdout.strip(), done.stderr
 

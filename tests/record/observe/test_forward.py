@@ -60,6 +60,7 @@ def _loop(model: Any, names: tuple[str, ...], chunks: list[Any], steps: int) -> 
     accepted = inspect.signature(model.forward).parameters
     name = next(name for name in names if name in accepted)
     state: dict[str, Any] = {"use_cache": True}
+    token = chunks[0]
     for fed in [*chunks, *[None] * (steps - 1)]:
         ids = fed if fed is not None else token
         output = model(ids, **state)
@@ -128,6 +129,15 @@ def test_a_module_that_is_not_of_transformers_counts_when_it_is_reachable() -> N
     (request,) = measurement.traces[0].requests
     assert ("forward", 3, "Mine") == (request.kind, request.rows, request.model)
     assert "__call__" not in Mine.__dict__
+
+
+@torch.no_grad()
+def test_a_layer_in_the_namespace_does_not_make_every_layer_a_request() -> None:
+    """Only the very module that was named counts, not others of its class inside a model nobody named."""
+    named = torch.nn.Linear(4, 4)
+    models = {"hidden": torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 4))}
+    assert ["call"] == [r.kind for r in traced(lambda: models["hidden"](torch.zeros(1, 4)), modules=[named]).requests]
+    assert ["Linear"] == [r.model for r in traced(lambda: named(torch.zeros(1, 4)), modules=[named]).requests]
 
 
 def _compiled_gpt2(compilations: list[int]) -> Any:

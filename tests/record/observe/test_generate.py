@@ -27,6 +27,7 @@ class Counting(transformers.StoppingCriteria):
         self.lengths: list[int] = []
 
     def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
+        """Note the length, and end nothing."""
         self.lengths.append(input_ids.shape[1])
         return torch.zeros(input_ids.shape[0], dtype=torch.bool)
 
@@ -282,7 +283,8 @@ def test_overlapping_requests_in_two_threads_are_both_seen() -> None:
 
     def both() -> None:
         threads = [
-            threading.Thread(target=gpt2().generate, args=(prompt(1, 6),), kwargs={"max_new_tokens": n}) for n in (20, 30)
+            threading.Thread(target=gpt2().generate, args=(prompt(1, 6),), kwargs={"max_new_tokens": n})
+            for n in (20, 30)
         ]
         for thread in threads:
             thread.start()
@@ -336,7 +338,10 @@ def test_an_override_that_calls_generate_several_times_is_one_request() -> None:
     model = Chunked(gpt2().config).eval()
     model.generation_config.pad_token_id = 0
     bound = model.generate
-    for run in (lambda: model.generate(prompt(1, 12), max_new_tokens=3), lambda: bound(prompt(1, 12), max_new_tokens=3)):
+    for run in (
+        lambda: model.generate(prompt(1, 12), max_new_tokens=3),
+        lambda: bound(prompt(1, 12), max_new_tokens=3),
+    ):
         (request,) = _trace(run).requests
         assert (9, (9,)) == (len(request.emissions), request.row_tokens)
 
@@ -344,7 +349,9 @@ def test_an_override_that_calls_generate_several_times_is_one_request() -> None:
 def test_a_custom_generate_function_is_seen_like_a_builtin_loop() -> None:
     """`custom_generate=callable` with a loop of its own that asks the criteria."""
 
-    def loop(model: Any, input_ids: Any, stopping_criteria: Any, logits_processor: Any, generation_config: Any, **_: Any) -> Any:
+    def loop(
+        model: Any, input_ids: Any, stopping_criteria: Any, logits_processor: Any, generation_config: Any, **_: Any
+    ) -> Any:
         while True:
             logits = model(input_ids).logits[:, -1]
             input_ids = torch.cat([input_ids, logits.argmax(-1, keepdim=True)], dim=1)
@@ -424,7 +431,10 @@ def test_a_thread_that_outlives_its_watch_is_reported() -> None:
         return scores
 
     thread = threading.Thread(
-        target=gpt2().generate, args=(prompt(1, 6),), kwargs={"max_new_tokens": 2, "logits_processor": [wait]}, name="late"
+        target=gpt2().generate,
+        args=(prompt(1, 6),),
+        kwargs={"max_new_tokens": 2, "logits_processor": [wait]},
+        name="late",
     )
     with timed("case") as t:
         thread.start()
