@@ -20,8 +20,8 @@ DEMO := $(if $(wildcard $(DEV)),$(DEV),$(VENV)/.installed-demo)
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
-demo: $(DEMO) ## time a small model for 15 s, execute the quickstart notebook, and say where its HTML lies
-	$(BIN)/llm-latency time shape:gpt2 --threads 1 --time-budget 15
+demo: $(DEMO) ## time a GPT-2-shaped model for 20 s, execute the quickstart notebook, and say where its HTML lies
+	$(BIN)/llm-latency time shape:gpt2 --threads 1 --new-tokens 16 --time-budget 20
 	$(BIN)/python -m nbconvert --execute --to html --output-dir demo notebooks/quickstart.ipynb
 	@echo "The executed notebook: file://$(CURDIR)/demo/quickstart.html"
 
