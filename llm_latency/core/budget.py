@@ -7,7 +7,7 @@ import re
 import msgspec
 
 from llm_latency.core.metrics import METRICS, Metric, metric
-from llm_latency.core.units import parse, show
+from llm_latency.core.units import parse, show_exactly
 from llm_latency.errors import UsageError
 
 _TEXT = re.compile(
@@ -44,7 +44,7 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def __str__(self) -> str:
         sign = "<" if self.is_upper else ">"
-        return f"{self.metric} {self.statistic} {sign} {show(self.limit, self.row.unit)}"
+        return f"{self.metric} {self.statistic} {sign} {show_exactly(self.limit, self.row.unit)}"
 
 
 def _make(name: str, statistic: str, limit: str) -> Budget:

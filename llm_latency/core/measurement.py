@@ -59,6 +59,10 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             raise AttributeError(f"a measurement has no {name!r}; metrics: {', '.join(METRICS)}")
         return self.reading(name)
 
+    def __repr__(self) -> str:
+        shown = [repr(reading) for name in ("ttft", "tpot", "total") if (reading := self.reading(name))]
+        return f"<Measurement {self.name!r}: {'; '.join(shown) or 'no call'}>"
+
     def reading(self, name: str) -> Reading:
         """One metric over the counted calls."""
         return Reading(METRICS[name], self.sample(name))

@@ -83,7 +83,8 @@ def _tpot(trace: Trace, _: Environment) -> tuple[float, ...]:
     values = []
     for r in trace.requests:
         tokens = _longest_row(r)
-        if r.emissions and tokens is not None and tokens > 1:
+        # All tokens at one instant have no time between them: no value, not 0.
+        if len(r.emissions) > 1 and tokens is not None and tokens > 1:
             values.append(_seconds(trace, r.emissions[0][0], _last_ns(r)) / (tokens - 1))
     return tuple(values)
 

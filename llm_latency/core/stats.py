@@ -18,6 +18,8 @@ CONFIDENCE = 0.95
 # With 5 values the extremes cover the median in 1 - 2/2**5 = 93.75 %: six is the least that holds 95 %.
 LEAST_FOR_INTERVAL = 6
 _BOOTSTRAP_REPLICATES = 1000
+# From here on resampled clusters hold about their level for a median: 94 % of 95 % at 25 (simulated, correlation 0.5).
+_LEAST_TO_RESAMPLE = 30
 # Ranks are resolved to one part in this many: 0.02 % of a sample, far below its interval.
 _RANK_BLOCKS = 4096
 
@@ -124,10 +126,12 @@ def bootstrap_bounds(sample: Sample, q: float, *, level: float) -> tuple[float |
     """One-sided bounds of quantile q, each at `level`, resampling whole calls.
 
     Values within a call are autocorrelated (lag-1 0.16 to 0.80 for gaps between tokens), so the call is the
-    cluster (Davison and Hinkley, Bootstrap Methods, 3.8). None below six calls, and where even independent values
-    would be too few: resampling never reaches beyond the largest value that was seen.
+    cluster (Davison and Hinkley, Bootstrap Methods, 3.8). None below six calls, and where that many independent
+    values would be too few: resampling never reaches beyond the largest value that was seen, and calls whose gaps
+    are alike hold little more than one value each (an upper bound of p95 from 6 such calls held in 26 %).
     """
-    if sample.call_count < LEAST_FOR_INTERVAL:
+    calls = sample.call_count
+    if calls < LEAST_FOR_INTERVAL:
         return None, None
     import numpy as np
 
@@ -140,7 +144,6 @@ def bootstrap_bounds(sample: Sample, q: float, *, level: float) -> tuple[float |
     np.add.at(counts, (cluster[order], block_of_rank), 1.0)
     highest = values[order][np.searchsorted(block_of_rank, np.arange(blocks), side="right") - 1]
     generator = np.random.default_rng(20_260_101)
-    calls = counts.shape[0]
     weights = generator.multinomial(calls, np.full(calls, 1.0 / calls), size=_BOOTSTRAP_REPLICATES)
     mass = np.cumsum(weights.astype(np.float32) @ counts, axis=1)
     total = mass[:, -1:]
@@ -148,14 +151,27 @@ def bootstrap_bounds(sample: Sample, q: float, *, level: float) -> tuple[float |
     # outer one: with the lower one for both, 8 calls of equal values had an upper bound that held in 86 %.
     lower = highest[np.argmax(mass >= q * total - 1e-3, axis=1)]
     upper = highest[np.argmax(mass > np.minimum(q * total + 1e-3, total - 0.5), axis=1)]
-    held_low, held_high = order_statistic_bounds(sample.values, q, level=level)
-    low = None if held_low is None else float(np.quantile(lower, 1.0 - level))
-    high = None if held_high is None else float(np.quantile(upper, level))
+    low = None if _lower_rank(calls, q, level) is None else float(np.quantile(lower, 1.0 - level))
+    high = None if _lower_rank(calls, 1.0 - q, level) is None else float(np.quantile(upper, level))
     return low, high
 
 
+def per_call(sample: Sample, q: float) -> tuple[float, ...]:
+    """Quantile q of each call's own values, in order of the calls."""
+    values: dict[int, list[float]] = {}
+    for value, call in zip(sample.values, sample.calls, strict=True):
+        values.setdefault(call, []).append(value)
+    return tuple(quantile(found, q) for found in values.values())
+
+
 def bounds(sample: Sample, q: float, *, level: float) -> tuple[float | None, float | None]:
-    """One-sided bounds of quantile q by the method that fits the sample: calls as clusters where they are."""
+    """One-sided bounds of quantile q by the method that fits the sample: calls as clusters where they are.
+
+    A median of few clusters is bounded by the order statistics of the calls' own medians, which hold their level
+    from six calls on; resampling that few held 90 % of its 95 %.
+    """
+    if sample.clustered and q == 0.5 and sample.call_count < _LEAST_TO_RESAMPLE:
+        return order_statistic_bounds(per_call(sample, q), q, level=level)
     if sample.clustered:
         return bootstrap_bounds(sample, q, level=level)
     return order_statistic_bounds(sample.values, q, level=level)
@@ -217,7 +233,8 @@ def summarize(sample: Sample, *, q: float = 0.5) -> Summary:
         warnings = (
             "one call, no interval" if calls == 1 else f"{calls} calls, an interval needs {LEAST_FOR_INTERVAL}",
         )
-    assumption = "calls resampled as clusters" if sample.clustered else "independent calls"
+    is_resampled = sample.clustered and (q != 0.5 or calls >= _LEAST_TO_RESAMPLE)
+    assumption = "calls resampled as clusters" if is_resampled else "independent calls"
     return Summary(
         center=center,
         low=low,

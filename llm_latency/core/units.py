@@ -79,6 +79,13 @@ def show(value: float | None, unit: str) -> str:
     return f"{_three_digits(value / scale)} {name}"
 
 
+def show_exactly(value: float, unit: str) -> str:
+    """Write a number that somebody has set, such as a limit, with all its digits: `100.4 ms`."""
+    scales = _DISPLAY.get(unit, ((unit, 1.0),))
+    name, scale = next(((n, s) for n, s in scales if abs(value) >= s), scales[-1])
+    return f"{value / scale:,.10g} {name}"
+
+
 def _three_digits(number: float) -> str:
     if number == 0:
         return "0"
@@ -115,7 +122,7 @@ class Quantity(float):
         return str(self)
 
     def __format__(self, spec: str) -> str:
-        return str(self) if not spec else format(float(self), spec)
+        return format(float(self), spec) if spec[-1:] in tuple("eEfFgGn%") else format(str(self), spec)
 
     def _other(self, other: object) -> float:
         if isinstance(other, str):

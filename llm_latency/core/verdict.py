@@ -7,7 +7,7 @@ import math
 import msgspec
 
 from llm_latency.core.budget import Budget
-from llm_latency.core.stats import LEAST_FOR_INTERVAL, Sample, bounds, quantile, tolerance_upper
+from llm_latency.core.stats import LEAST_FOR_INTERVAL, Sample, bounds, per_call, quantile, tolerance_upper
 from llm_latency.core.units import show
 
 PASS, FAIL, UNDECIDED = "pass", "fail", "undecided"
@@ -50,10 +50,11 @@ def judge(budget: Budget, sample: Sample) -> Verdict:
         outcome = PASS
     elif outer is not None and not _inside(budget, outer):
         outcome = FAIL
-    elif inner is None and budget.is_upper and not sample.clustered:
-        assumed = tolerance_upper(sample.values, q, level=LEVEL)
+    elif inner is None and budget.is_upper:
+        assumed = tolerance_upper(per_call(sample, q), q, level=LEVEL)
         if assumed is not None and _inside(budget, assumed):
-            outcome, high, reason = PASS, assumed, f"log-normal tolerance bound from {n} calls"
+            whose = f" on each call's {budget.statistic}" if sample.clustered else ""
+            outcome, high, reason = PASS, assumed, f"log-normal tolerance bound{whose} from {sample.call_count} calls"
     if outcome == UNDECIDED:
         reason = _missing(budget, sample, low=low, high=high)
     return _verdict(budget, outcome, n=n, observed=observed, low=low, high=high, reason=reason)
@@ -69,12 +70,11 @@ def _missing(budget: Budget, sample: Sample, *, low: float | None, high: float |
     q = budget.quantile or 0.5
     tail = q if budget.is_upper else 1.0 - q
     needed = math.ceil(math.log(1.0 - LEVEL) / math.log(tail))
-    n = len(sample.values)
-    if sample.clustered and sample.call_count < LEAST_FOR_INTERVAL:
-        return f"{sample.call_count} calls, an interval needs {LEAST_FOR_INTERVAL}"
-    if n < needed:
-        kind = "values" if sample.clustered else "calls"
-        return f"needs {needed} {kind} for a {budget.statistic} at {LEVEL:.0%}, has {n}"
+    calls = sample.call_count
+    if sample.clustered and calls < LEAST_FOR_INTERVAL:
+        return f"{calls} calls, an interval needs {LEAST_FOR_INTERVAL}"
+    if calls < needed:
+        return f"needs {needed} calls for a {budget.statistic} at {LEVEL:.0%}, has {calls}"
     unit = budget.row.unit
     return f"the limit lies inside the interval [{show(low, unit)}, {show(high, unit)}]; more calls narrow it"
 

@@ -9,10 +9,13 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
+
 from llm_latency.core.environment import Environment
 from llm_latency.core.measurement import Measurement, sample_of
 from llm_latency.core.trace import Trace
 from llm_latency.core.verdict import judge
+from llm_latency.errors import UsageError
 from llm_latency.record.clock import Clock, HostClock
 from llm_latency.record.devices.cpu import Cpu
 from llm_latency.record.devices.device import Device
@@ -42,7 +45,7 @@ class Recording:
         self.device = device or Cpu()
         self.modules = tuple(modules)
         self.sampling = Sampling(plan, Environment())
-        self._workload = dict(workload or {})
+        self._workload = _checked(dict(workload or {}))
         self._models: set[ModelFacts] = set()
         self._on_progress = on_progress
         self._begin_ns = self.clock.now_ns()
@@ -116,6 +119,17 @@ class Recording:
             half_width=sampling.width,
             last=calls[-1],
         )
+
+
+def _checked(workload: dict[str, Any]) -> dict[str, Any]:
+    """Notice before the first call what could not be written after the last."""
+    try:
+        msgspec.json.encode(workload)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"workload= holds what JSON cannot: {error}; expected text, numbers, lists and mappings"
+        ) from error
+    return workload
 
 
 def _observed(trace: Trace | None) -> dict[str, Any]:

@@ -175,6 +175,9 @@ class Sampling:
                 verdicts = [judge(b, sample_of(self.traces, b.metric, self.environment)) for b in plan.budgets]
                 if all(verdict.outcome != UNDECIDED for verdict in verdicts):
                     return f"every budget decided after {n} calls"
+                missing = sorted({verdict.metric for verdict in verdicts if verdict.n == 0})
+                if missing and all(verdict.outcome != UNDECIDED or verdict.n == 0 for verdict in verdicts):
+                    return f"no value for {', '.join(missing)} in {n} calls: more of them would not decide its budget"
             else:
                 widths = [w for name in _STEERING if (w := self.half_width(name)) is not None]
                 if widths and max(widths) <= plan.precision:

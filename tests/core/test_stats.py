@@ -15,6 +15,7 @@ from llm_latency.core.stats import (
     bootstrap_bounds,
     bounds,
     order_statistic_bounds,
+    per_call,
     percentile,
     quantile,
     summarize,
@@ -254,10 +255,17 @@ def test_the_bootstrap_does_not_ask_for_the_order_of_calls() -> None:
     assert bootstrap_bounds(apart, 0.9, level=0.95) == bootstrap_bounds(mixed, 0.9, level=0.95)
 
 
-@pytest.mark.parametrize("q", [0.5, 0.95, 0.99])
-def test_equal_values_are_certain(q: float) -> None:
-    """Whatever is resampled, each quantile is that value; p99 has a bound from 299 values."""
-    assert (2.5, 2.5) == bootstrap_bounds(clusters(*[(2.5,) * 50] * 6), q, level=0.95)
+@pytest.mark.parametrize(("q", "calls"), [(0.5, 6), (0.95, 59), (0.99, 299)])
+def test_equal_values_are_certain(q: float, calls: int) -> None:
+    """Whatever is resampled, each quantile is that value; a call fewer has no upper bound, as for single values."""
+    assert (2.5, 2.5) == bootstrap_bounds(clusters(*[(2.5,) * 5] * calls), q, level=0.95)
+    if q > 0.5:
+        assert (2.5, None) == bootstrap_bounds(clusters(*[(2.5,) * 5] * (calls - 1)), q, level=0.95)
+
+
+def test_each_call_has_a_quantile_of_its_own() -> None:
+    """In order of the calls, also where calls have different numbers of values."""
+    assert (2.0, 5.0) == per_call(clusters((1.0, 2.0, 3.0), (5.0,)), 0.5)
 
 
 def test_calls_are_resampled_whole() -> None:
@@ -316,7 +324,11 @@ def test_bounds_take_calls_as_clusters_where_they_are() -> None:
     """One value a call is independent; several are not."""
     single, several = sample(*map(float, range(12))), clusters(*((float(i), float(i)) for i in range(12)))
     assert order_statistic_bounds(single.values, 0.5, level=0.95) == bounds(single, 0.5, level=0.95)
-    assert bootstrap_bounds(several, 0.5, level=0.95) == bounds(several, 0.5, level=0.95)
+    # Below 30 calls the median is bounded by the calls' own medians, which here are the single values.
+    assert order_statistic_bounds(single.values, 0.5, level=0.95) == bounds(several, 0.5, level=0.95)
+    assert bootstrap_bounds(several, 0.95, level=0.95) == bounds(several, 0.95, level=0.95)
+    many = clusters(*((float(i), float(i)) for i in range(30)))
+    assert bootstrap_bounds(many, 0.5, level=0.95) == bounds(many, 0.5, level=0.95)
     assert (False, True) == (single.clustered, several.clustered)
     assert (12, 12) == (single.call_count, several.call_count)
 
@@ -349,7 +361,7 @@ def test_one_call_of_many_values_has_no_interval() -> None:
     """Gaps between tokens of one call say nothing about the next call."""
     summary = summarize(clusters(tuple(map(float, range(100)))))
     assert (None, None, 100, 1) == (summary.low, summary.high, summary.n, summary.calls)
-    assert (("one call, no interval",), "calls resampled as clusters") == (summary.warnings, summary.assumption)
+    assert (("one call, no interval",), "independent calls") == (summary.warnings, summary.assumption)
 
 
 def test_equal_calls_have_an_interval_of_no_width() -> None:

@@ -208,22 +208,24 @@ def clusters(*calls: tuple[float, ...]) -> Sample:
     ("calls", "expected", "reason"),
     [
         (clusters((0.01,) * 100), UNDECIDED, "one call has no interval; repeat the call"),
-        (clusters(*[(0.01,) * 100] * 5), UNDECIDED, "5 calls, an interval needs 6"),
-        (clusters(*[(0.01,) * 100] * 6), PASS, None),
+        (clusters(*[(0.03,) * 100] * 5), UNDECIDED, "5 calls, an interval needs 6"),
         (clusters(*[(0.03,) * 100] * 6), FAIL, None),
-        (clusters(*[(0.01, 0.011)] * 6), UNDECIDED, "needs 59 values for a p95 at 95%, has 12"),
+        (clusters(*[(0.01,) * 2] * 59), PASS, None),
+        (clusters(*[(0.01,) * 100] * 6), PASS, "log-normal tolerance bound on each call's p95 from 6 calls"),
+        (clusters(*[(0.01,), (0.019,)] * 3, (0.01, 0.01)), UNDECIDED, "needs 59 calls for a p95 at 95%, has 7"),
     ],
 )
 def test_gaps_within_calls_are_judged_by_call(calls: Sample, expected: str, reason: str | None) -> None:
-    """Six calls at least, and values enough to hold the percentile."""
+    """As many calls as independent values would have to be, or the calls' own percentiles under an assumption."""
     found = judge(parse_budget("itl p95 < 20 ms"), calls)
     assert (expected, () if reason is None else (reason,)) == (found.outcome, found.reasons)
 
 
-def test_no_log_normal_spread_is_assumed_of_gaps_within_calls() -> None:
-    """They are not independent: 6 calls of two equal gaps stay undecided where 12 calls would pass."""
-    assert UNDECIDED == judge(parse_budget("itl p95 < 20 ms"), clusters(*[(0.01, 0.01)] * 6)).outcome
-    assert PASS == judge(parse_budget("itl p95 < 20 ms"), sample(*[0.01] * 12)).outcome
+def test_the_assumption_is_made_of_calls_and_not_of_gaps() -> None:
+    """Calls that differ as wholes keep their spread, however many equal gaps each of them has."""
+    spread = [0.010, 0.013, 0.017, 0.011, 0.015, 0.012]
+    few = judge(parse_budget("itl p95 < 20 ms"), clusters(*[(value,) * 100 for value in spread]))
+    assert few.outcome == judge(parse_budget("itl p95 < 20 ms"), sample(*spread)).outcome == UNDECIDED
 
 
 def test_true_models_seldom_fail_and_slow_models_seldom_pass() -> None:

@@ -78,6 +78,10 @@ class Suite:
         self._spread = spread
         self._is_fresh = is_fresh
 
+    def afresh(self) -> Suite:
+        """The same in a process of its own, for what this process would not survive."""
+        return Suite(self.pytester, spread=self._spread, is_fresh=True)
+
     def run(self, source: str = "", *arguments: str) -> Seen:
         """Run the tests in `source`, which stands below the prelude; without it, those of the last run."""
         if source:
@@ -107,7 +111,7 @@ def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
 @pytest.fixture
 def fresh_suite(suite: Suite) -> Suite:
     """A suite that runs in a process of its own."""
-    return Suite(suite.pytester, is_fresh=True)
+    return suite.afresh()
 
 
 @pytest.fixture(params=[(), ("-p", "xdist", "-n", "2")], ids=["one process", "two workers"])

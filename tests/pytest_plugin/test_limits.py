@@ -36,9 +36,9 @@ def test_keys_name_metric_and_statistic_and_the_median_is_meant_without() -> Non
     )
     assert [
         "ttft p95 < 250 ms",
-        "tpot p50 < 18.0 ms",
-        "decode_throughput p50 > 40.0 tok/s",
-        "peak_memory max < 6.00 GiB",
+        "tpot p50 < 18 ms",
+        "decode_throughput p50 > 40 tok/s",
+        "peak_memory max < 6 GiB",
     ] == [str(budget) for budget in limits.budgets]
 
 
@@ -47,7 +47,7 @@ def test_the_nearest_marker_wins_for_each_statistic() -> None:
     limits = read_limits(
         marks({"ttft": "1 s", "time_budget": "5 s"}, {"ttft_p50": "2 s", "tpot": "1 s", "time_budget": "1 min"})
     )
-    assert {"ttft p50 < 1.00 s", "tpot p50 < 1.00 s"} == {str(budget) for budget in limits.budgets}
+    assert {"ttft p50 < 1 s", "tpot p50 < 1 s"} == {str(budget) for budget in limits.budgets}
     assert 5.0 == limits.time_budget_s
 
 
@@ -65,7 +65,7 @@ def test_the_nearest_marker_wins_for_each_statistic() -> None:
         ({"ttft_p95": "250"}, "'250' is not a number with a unit; expected something like '250 ms'"),
         ({"ttft_p95": "6 GiB"}, "has the unit 'GiB'; expected one of ns, us"),
         ({"ttft_p95": 250}, r'ttft_p95=250 has no unit; write the limit as text, such as ttft_p95="250 ms"'),
-        ({"ttft": "1 s", "ttft_p50": "2 s"}, "limits ttft p50 twice, as ttft p50 < 1.00 s and ttft p50 < 2.00 s"),
+        ({"ttft": "1 s", "ttft_p50": "2 s"}, "limits ttft p50 twice, as ttft p50 < 1 s and ttft p50 < 2 s"),
         ({"max_slowdown": "5%"}, r"no gate against a base in this version.*Metrics: ttft, tpot"),
         ({"ttft": "1 s", "min_change": "1 ms"}, "no gate against a base"),
         ({"ttft": "1 s", "time_budget": 30}, r"latency_budget\(time_budget=30\): 30 has no unit"),

@@ -98,7 +98,8 @@ def test_time_machine_fixture(llmtime, time_machine):
 
 def test_a_frozen_clock_passes_no_budget(any_suite: Suite) -> None:
     """20 ms are 20 ms, or an error, under freezegun and time-machine; a limit of 1 ms is broken."""
-    seen = any_suite.run(FROZEN, "-p", "time_machine")
+    # pytester forgets modules after a run, and time-machine's patch of C functions does not survive that.
+    seen = any_suite.afresh().run(FROZEN, "-p", "time_machine")
     assert {"failed": 4} == seen.counts
     assert 4 == len(seen.having("TOO SLOW test_it.py::"))
     for test in ("freezegun", "freezegun_inside", "time_machine", "time_machine_fixture"):
@@ -125,7 +126,7 @@ def test_frozen(frozen, llmtime):
     llmtime(lambda: time.sleep(0.02))
 """)
     assert {"failed": 1} == seen.counts
-    assert seen.having("TOO SLOW test_it.py::test_frozen - total p50 < 1.00 ms: observed ")
+    assert seen.having("TOO SLOW test_it.py::test_frozen - total p50 < 1 ms: observed ")
     assert 0.02 <= float(seen.properties("test_frozen")["latency.total.p50"])
 
 

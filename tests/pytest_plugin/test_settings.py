@@ -74,15 +74,15 @@ def test_a_wrong_value_in_the_environment_names_the_variable(suite: Suite, monke
 
 # No call loads a model, so these budgets are never decided.
 TIME_BUDGETS = """
-@limits(load="1 h")
+@limits(output_throughput_p1="1 tok/s")
 def test_from_the_run(llmtime):
     assert "time budget of 0.02 s used" in llmtime(tokens).stopped_because
 
-@limits(load="1 h", time_budget="30 ms")
+@limits(output_throughput_p1="1 tok/s", time_budget="30 ms")
 def test_from_the_marker(llmtime):
     assert "time budget of 0.03 s used" in llmtime(tokens).stopped_because
 
-@limits(load="1 h", time_budget="30 ms")
+@limits(output_throughput_p1="1 tok/s", time_budget="30 ms")
 def test_from_the_call(llmtime):
     assert "time budget of 0.04 s used" in llmtime(tokens, time_budget="40 ms").stopped_because
     assert "time budget of 0.05 s used" in llmtime(tokens, time_budget=0.05).stopped_because

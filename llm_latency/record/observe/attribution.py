@@ -16,7 +16,7 @@ from llm_latency.record.observe.log import CallLog, RequestLog
 
 _chain: ContextVar[tuple[CallLog, ...]] = ContextVar("llm_latency_chain", default=())
 _open: list[CallLog] = []
-_lock = threading.Lock()
+_lock = threading.RLock()  # reentrant, as the taps' lock is
 
 
 class ThreadState(threading.local):
@@ -50,17 +50,26 @@ def opened(call: CallLog) -> Iterator[None]:
     before = _chain.get()
     if not before:
         state.reset()
-    _chain.set(call.chain)
-    with _lock:
-        _open.append(call)
     try:
+        with _lock:
+            _open.append(call)
+        _chain.set(call.chain)
         yield
     finally:
-        call.open = False
-        with _lock:
+        try:
+            _close(call, before)
+        except BaseException:
+            _close(call, before)  # an interrupt in the middle of the first leaves nothing to the second
+            raise
+
+
+def _close(call: CallLog, before: tuple[CallLog, ...]) -> None:
+    call.open = False
+    with _lock:
+        if call in _open:
             _open.remove(call)
-        # Not reset(token): a generator fixture may be closed in another context than it was opened in.
-        _chain.set(before)
+    # Not reset(token): a generator fixture may be closed in another context than it was opened in.
+    _chain.set(before)
 
 
 def current_chain() -> tuple[CallLog, ...]:

@@ -19,7 +19,8 @@ from llm_latency.record.observe.patch import Patches, after_import
 
 _patches = Patches()
 _watching: list[object] = []
-_lock = threading.Lock()
+# Reentrant: the garbage collector may end an abandoned block while this thread holds it.
+_lock = threading.RLock()
 _LATE = (
     "transformers.generation.",
     "transformers.modeling_utils",
@@ -38,20 +39,26 @@ def tapped(modules: Iterable[object] = ()) -> Iterator[None]:
     every tap off, also after an exception or an interrupt.
     """
     token = object()
-    with _lock:
-        _watching.append(token)
     try:
+        with _lock:
+            _watching.append(token)
         _install(modules)
         with after_import("transformers", _after_module):
             yield
     finally:
-        with _lock:
+        try:
+            _release(token)
+        except BaseException:
+            _release(token)  # an interrupt in the middle of the first leaves nothing to the second
+            raise
+
+
+def _release(token: object) -> None:
+    with _lock:
+        if token in _watching:
             _watching.remove(token)
-            if not _watching:
-                try:
-                    _restore()
-                finally:
-                    _restore()  # an interrupt in the middle of the first does not leave the rest
+        if not _watching:
+            _restore()
 
 
 def _restore() -> None:
