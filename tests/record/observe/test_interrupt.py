@@ -31,8 +31,8 @@ run()
 before, kept, interrupted = now(), 0, 0
 generator = random.Random(7)
 for attempt in range(150):
-    signal.setitimer(signal.ITIMER_REAL, generator.uniform(0.0002, 0.03))
     try:
+        signal.setitimer(signal.ITIMER_REAL, generator.uniform(0.0002, 0.03))
         measure(run, repeat=1000, warmup=0)
     except KeyboardInterrupt as error:
         interrupted += 1
