@@ -1,9 +1,9 @@
 """What our pytest plugin adds to every start of pytest, in CPU time, beside pytest-benchmark's; not what a test costs.
 
-`pytest --co -q` in a git repository without tests: with no plugin, an empty one, ours, and pytest-benchmark's, in random
-order within each round; CPU time of the process and of those that it started (getrusage(2), by os.wait4). The goal is at
-most 15 % of what pytest-benchmark adds. What a plugin adds is also counted from the empty one: `-p NAME` makes pytest read
-the entry points of every installed distribution (_pytest/config, import_plugin), which it otherwise does once for all.
+`pytest --co -q` in a git repository without tests: with no plugin, an empty one, ours, and pytest-benchmark's, in
+random order within each round; CPU time of the process and of those that it started (getrusage(2), by os.wait4). The
+goal is at most 15 % of what pytest-benchmark adds. What a plugin adds is also counted from the empty one: `-p NAME`
+makes pytest read the entry points of every installed distribution, which it otherwise does once for all.
 """
 
 from __future__ import annotations
