@@ -29,6 +29,7 @@ def random_model(auto: Any, config: Any, *, dtype: torch.dtype, device: torch.de
     try:
         with torch.device("meta"):
             model = auto.from_config(config, dtype=dtype)
+            model.tie_weights()  # transformers 5.0 leaves that to the loading of a checkpoint
     except (ImportError, ValueError) as error:
         first = str(error).partition("\n")[0]
         raise TargetError(f"transformers cannot build {config.model_type}: {first}") from error

@@ -16,7 +16,10 @@ _CACHE_NAMES = ("cache", "past_key_values", "cache_params", "state")
 
 @dataclass(slots=True)
 class Segment:
-    """One run of a decoding loop. `length` is what its sequences begin with; `expanded` its rows on entry."""
+    """One run of a decoding loop. `length` is what its sequences begin with; `expanded` its rows on entry.
+
+    An emission is the last of every `every` fires from `first_fire` on.
+    """
 
     length: int
     expanded: int
@@ -26,10 +29,11 @@ class Segment:
     encoder: Any
     cached_tokens: int | None
     first_fire: int
+    every: int = 1
     result: Any = None
 
     @classmethod
-    def of(cls, input_ids: Any, kwargs: dict[str, Any], *, first_fire: int) -> Segment:
+    def of(cls, input_ids: Any, kwargs: dict[str, Any], *, first_fire: int, every: int = 1) -> Segment:
         """Take references and shapes at the loop's entry; nothing is read from a device."""
         encoder = kwargs.get("encoder_outputs")
         return cls(
@@ -41,6 +45,7 @@ class Segment:
             encoder=None if encoder is None else encoder[0].shape,
             cached_tokens=cached_tokens(kwargs),
             first_fire=first_fire,
+            every=every,
         )
 
     @property
@@ -74,7 +79,7 @@ def count_generate(log: RequestLog) -> Request:
     reasons: tuple[str, ...] = ()
     for index, segment in enumerate(segments):
         last = segments[index + 1].first_fire if index + 1 < len(segments) else len(log.fires)
-        fires = log.fires[segment.first_fire : last]
+        fires = log.fires[segment.first_fire : last][segment.every - 1 :: segment.every]
         found, tokens, reasons = _count_segment(segment, fires)
         emissions += found
         if row_tokens is None:

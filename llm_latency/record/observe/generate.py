@@ -43,7 +43,9 @@ def install(patches: Patches) -> None:
 
 
 def _wrap_generate(original: Any) -> Any:
-    _known_entries.add(_innermost(original))
+    code = _innermost(original)
+    if code is not None:
+        _known_entries.add(code)
 
     @functools.wraps(original)
     def generate(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -78,11 +80,10 @@ def _wrap_generate(original: Any) -> Any:
     return generate
 
 
-def _innermost(function: Any) -> CodeType:
+def _innermost(function: Any) -> CodeType | None:
     while hasattr(function, "__wrapped__"):
         function = function.__wrapped__
-    code: CodeType = function.__code__
-    return code
+    return getattr(function, "__code__", None)
 
 
 def _joined_to_unseen_entry() -> RequestLog | None:
@@ -131,6 +132,10 @@ def _wrap_aside(original: Any) -> Any:
 
 
 def _wrap_decode(original: Any) -> Any:
+    code = _innermost(original)
+    # The assisted loop of transformers 5.0 also asks the criteria about the draft's guesses, before each emission.
+    every = 2 if code is not None and "is_done_candidate" in code.co_varnames else 1
+
     @functools.wraps(original)
     def decode(self: Any, input_ids: Any, *args: Any, **kwargs: Any) -> Any:
         inner = "decode" in state.frames or "aside" in state.frames
@@ -140,7 +145,7 @@ def _wrap_decode(original: Any) -> Any:
         request = None if inner else state.request
         segment = None
         if request is not None:
-            segment = Segment.of(input_ids, kwargs, first_fire=len(request.fires))
+            segment = Segment.of(input_ids, kwargs, first_fire=len(request.fires), every=every)
             request.facts.setdefault("segments", []).append(segment)
         state.frames.append("decode")
         sink_before, state.sink = state.sink, request

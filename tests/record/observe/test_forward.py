@@ -242,6 +242,8 @@ def test_a_lazy_pipeline_says_that_nothing_has_run() -> None:
     pipe = _pipeline()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        if not hasattr(pipe((text for text in ["w5 w6"]), max_new_tokens=2), "__next__"):
+            pytest.skip("this transformers runs a pipeline over a generator at once")
         trace = traced(lambda: pipe((text for text in ["w5 w6"]), max_new_tokens=2))
     (note,) = trace.annotations
     assert ("lazy", True) == (note.kind, "has run nothing yet" in note.detail)
@@ -261,8 +263,11 @@ def test_continuous_batching_has_a_request_a_prompt() -> None:
         pytest.skip("this transformers has no generate_batch")
     config = transformers.GenerationConfig(max_new_tokens=4, do_sample=False, eos_token_id=-1, pad_token_id=0)
 
-    def run() -> None:
-        model.generate_batch(inputs=[[5, 6, 7], [8, 9, 10, 11]], generation_config=config)
+    def run() -> object:
+        return model.generate_batch(inputs=[[5, 6, 7], [8, 9, 10, 11]], generation_config=config)
+
+    if not run():
+        pytest.skip("this transformers cannot batch continuously on a CPU")
 
     requests: tuple[Request, ...] = traced(run).requests
     assert [("batch", 3, (4,), 4), ("batch", 4, (4,), 4)] == [
@@ -291,5 +296,7 @@ def test_the_real_weights_of_minilm_through_automodel() -> None:
 def test_mamba_by_hand_hands_its_state_on() -> None:
     """Mamba's cache has a name of its own in each version; the loop is one request all the same."""
     names = ("cache", "cache_params", "past_key_values")
+    if "cache_position" in inspect.signature(mamba().forward).parameters:
+        pytest.skip("this transformers wants positions as well from a loop around Mamba")
     (request,) = traced(lambda: _loop(mamba(), names, [prompt(1, 6)], 3)).requests
     assert (6, (3,)) == (request.prompt_tokens, request.row_tokens)

@@ -20,6 +20,9 @@ from llm_latency.record.measure import measure  # noqa: E402
 from llm_latency.record.timed import timed  # noqa: E402
 
 
+VERSION = tuple(int(part) for part in transformers.__version__.split(".")[:2])
+
+
 class Counting(transformers.StoppingCriteria):
     """The oracle: a user's criterion, which transformers evaluates once an emission."""
 
@@ -57,6 +60,8 @@ MODES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("make", [gpt2, llama])
 def test_each_mode_on_a_batch_of_decoders(make: Any, mode: str) -> None:
     """One request; an emission a position; each row has all its tokens, whatever the mode."""
+    if mode == "chunked prefill" and VERSION < (5, 1):
+        pytest.skip("transformers 5.0 chunks a prompt only into a cache that the caller made")
     new = MODES[mode]["max_new_tokens"]
     request, oracle, output = watched(make(), inputs=prompt(3, 10), **MODES[mode])
     assert (3, 10 + new) == tuple(output.shape)
@@ -104,17 +109,22 @@ def test_one_beam_search_that_returns_one_sequence_counts_its_tokens_once() -> N
 def test_prompt_lookup_emits_several_positions_at_once() -> None:
     """Fewer emissions than tokens; the positions add up to the tokens."""
     repeated = torch.tensor([[5, 6, 7, 8] * 6])
-    request, oracle, output = watched(gpt2(), inputs=repeated, max_new_tokens=16, prompt_lookup_num_tokens=4)
+    request, oracle, output = watched(
+        gpt2(), inputs=repeated, max_new_tokens=16, prompt_lookup_num_tokens=4, eos_token_id=2
+    )
     new = output.shape[1] - 24
     assert (new,) == request.row_tokens
     assert new == request.positions
-    assert oracle.lengths == [24 + sum(k for _, k in request.emissions[: i + 1]) for i in range(len(oracle.lengths))]
+    # transformers 5.0 asks the criteria about the guesses too, before each emission.
+    lengths = oracle.lengths if VERSION >= (5, 1) else oracle.lengths[1::2]
+    assert lengths == [24 + sum(k for _, k in request.emissions[: i + 1]) for i in range(len(request.emissions))]
 
 
 def test_assisted_decoding_does_not_count_the_draft() -> None:
     """The draft model's own generate runs inside: one request, only the main model's emissions."""
     request, oracle, output = watched(gpt2(), inputs=prompt(1, 10), max_new_tokens=12, assistant_model=gpt2(seed=1))
-    assert len(oracle.lengths) == len(request.emissions)
+    # transformers 5.0 hands the user's criteria to the draft too, where they see its guesses.
+    assert len(oracle.lengths) == len(request.emissions) or VERSION < (5, 1)
     assert (output.shape[1] - 10,) == request.row_tokens
     assert request.positions == sum(request.row_tokens)
 
@@ -123,7 +133,7 @@ def test_assisted_by_itself_accepts_drafts() -> None:
     """A draft that always agrees: fewer emissions than tokens."""
     request, oracle, _ = watched(gpt2(), inputs=prompt(1, 10), max_new_tokens=12, assistant_model=copy.deepcopy(gpt2()))
     assert (12,) == request.row_tokens
-    assert len(oracle.lengths) == len(request.emissions) < 12
+    assert len(oracle.lengths) == len(request.emissions) < 12 or VERSION < (5, 1)
 
 
 def test_rows_of_a_left_padded_batch_end_at_their_own_eos() -> None:
