@@ -19,7 +19,6 @@ from llm_latency.core.trace import Request, Trace  # noqa: E402
 from llm_latency.record.measure import measure  # noqa: E402
 from llm_latency.record.timed import timed  # noqa: E402
 
-
 VERSION = tuple(int(part) for part in transformers.__version__.split(".")[:2])
 
 
