@@ -301,3 +301,22 @@ def test_mamba_by_hand_hands_its_state_on() -> None:
         pytest.skip("this transformers wants positions as well from a loop around Mamba")
     (request,) = traced(lambda: _loop(mamba(), names, [prompt(1, 6)], 3)).requests
     assert (6, (3,)) == (request.prompt_tokens, request.row_tokens)
+
+
+def test_a_generate_that_is_rerouted_to_continuous_batching_is_its_requests() -> None:
+    """cache_implementation="paged", directly and through a bound method: a request a prompt, not one on top."""
+    settings = getattr(transformers.generation.configuration_utils, "ContinuousBatchingConfig", None)
+    if settings is None:
+        pytest.skip("this transformers cannot batch continuously on a CPU")
+    arguments = {
+        "cache_implementation": "paged",
+        "continuous_batching_config": settings(num_blocks=8, max_batch_tokens=64),
+        "max_new_tokens": 4,
+        "eos_token_id": -1,
+        "pad_token_id": 0,
+    }
+    bound = llama().generate
+    for run in (lambda: llama().generate(prompt(2, 5), **arguments), lambda: bound(prompt(2, 5), **arguments)):
+        assert [("batch", 5, (4,), 4)] * 2 == [
+            (r.kind, r.prompt_tokens, r.row_tokens, len(r.emissions)) for r in traced(run).requests
+        ]
