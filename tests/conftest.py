@@ -1,14 +1,21 @@
-"""What every test run obeys: where a browser is required, a browser test that is skipped has failed."""
+"""What every run obeys: Ctrl-C works, and where a browser is required, a browser test that is skipped has failed."""
 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator
 from typing import Any
 
 import pytest
 
 BROWSER_REQUIRED = "LLM_LATENCY_REQUIRE_BROWSER"
+
+
+def pytest_configure() -> None:
+    """Hear SIGINT: a run that a script starts with `&` ignores it, and so would every process that a test starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

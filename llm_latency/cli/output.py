@@ -32,12 +32,14 @@ class Output:
     def check(self) -> None:
         """Raise UsageError when the file cannot be written, by trying with another file beside it."""
         target = Path(self.path)
-        if self.is_stdout or _is_special(target):
+        if self.is_stdout:
             return
-        if target.is_dir():
-            raise UsageError(f"{self.option} {self.path} is a folder; expected the name of a file")
         probe = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
         try:
+            if _is_special(target):
+                return
+            if target.is_dir():
+                raise UsageError(f"{self.option} {self.path} is a folder; expected the name of a file")
             probe.open("xb").close()
         except OSError as error:
             raise UsageError(
