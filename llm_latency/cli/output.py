@@ -32,14 +32,12 @@ class Output:
     def check(self) -> None:
         """Raise UsageError when the file cannot be written, by trying with another file beside it."""
         target = Path(self.path)
-        if self.is_stdout:
+        if self.is_stdout or _is_special(target):
             return
+        if os.path.isdir(target):
+            raise UsageError(f"{self.option} {self.path} is a folder; expected the name of a file")
         probe = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
         try:
-            if _is_special(target):
-                return
-            if target.is_dir():
-                raise UsageError(f"{self.option} {self.path} is a folder; expected the name of a file")
             probe.open("xb").close()
         except OSError as error:
             raise UsageError(
@@ -70,7 +68,8 @@ def check_outputs(outputs: tuple[Output, ...]) -> None:
 
 
 def _is_special(path: Path) -> bool:
-    return path.exists() and not path.is_file() and not path.is_dir()
+    # os.path's, which say no where a Path raises because the name is too long.
+    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 
 def write_bytes(stream: TextIO, content: bytes) -> None:

@@ -35,6 +35,7 @@ def test_an_output_in_a_good_folder_passes_and_leaves_nothing(tmp_path: Path) ->
         ("missing/x.json", "No such file or directory"),
         ("file/x.json", "Not a directory"),
         ("n" * 250, "File name too long"),  # the name of the file beside it would be
+        ("n" * 300, "File name too long"),
         ("", "is a folder"),
     ],
 )
@@ -44,6 +45,13 @@ def test_an_output_that_cannot_be_written_is_refused(tmp_path: Path, path: str, 
     with pytest.raises(UsageError, match=reason) as caught:
         check_outputs((out(f"{tmp_path}/{path}"),))
     assert str(caught.value).startswith(f"--json {tmp_path}/{path}")
+
+
+@pytest.mark.parametrize("path", [".", "/", ""])
+def test_a_folder_that_has_no_name_is_refused(path: str) -> None:
+    """A path without a last part cannot have a trial file beside it."""
+    with pytest.raises(UsageError, match="is a folder"):
+        check_outputs((out(path),))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs a folder that not even root can write to")
