@@ -158,6 +158,14 @@ def _check(trace: Trace, place: str) -> None:
         instants = [request.start_ns, *(instant for instant, _ in request.emissions)]
         if request.stop_ns < request.start_ns or any(a > b for a, b in pairwise(instants)):
             raise MeasurementFileError(f"{place}: the instants of a request do not ascend")
+        device_ns = request.device_ns
+        if device_ns is not None and (
+            len(device_ns) != len(request.emissions) + 1 or any(a > b for a, b in pairwise(device_ns))
+        ):
+            raise MeasurementFileError(
+                f"{place}: device_ns holds {len(device_ns)} instants; expected one an emission and one for the end,"
+                " ascending"
+            )
         counts = (*(request.row_tokens or ()), request.rows or 0, request.prompt_tokens or 0)
         if any(count < 0 for count in counts) or any(k < 1 for _, k in request.emissions):
             raise MeasurementFileError(f"{place}: a request counts fewer than no tokens")

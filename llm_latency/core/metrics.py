@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
 
 import msgspec
 
@@ -44,10 +45,6 @@ def _seconds(trace: Trace, start_ns: int, stop_ns: int) -> float:
     return trace.elapsed_ns(start_ns, stop_ns) / 1e9
 
 
-def _last_ns(request: Request) -> int:
-    return request.emissions[-1][0] if request.emissions else request.stop_ns
-
-
 def _longest_row(request: Request) -> int | None:
     return max(request.row_tokens, default=None) if request.row_tokens is not None else None
 
@@ -57,17 +54,17 @@ def _total(trace: Trace, _: Environment) -> tuple[float, ...]:
 
 
 def _ttft(trace: Trace, _: Environment) -> tuple[float, ...]:
-    return tuple(_seconds(trace, r.start_ns, r.emissions[0][0]) for r in trace.requests if r.emissions)
+    return tuple(_seconds(trace, r.start_ns, r.instants[0][0]) for r in trace.requests if r.emissions)
 
 
 def _e2e(trace: Trace, _: Environment) -> tuple[float, ...]:
-    return tuple(_seconds(trace, r.start_ns, _last_ns(r)) for r in trace.requests)
+    return tuple(_seconds(trace, r.start_ns, r.done_ns) for r in trace.requests)
 
 
 def gaps(trace: Trace) -> Iterator[tuple[float, int]]:
     """Yield (gap in seconds, positions of the emission that ends it) for neighbouring emissions of a request."""
     for request in trace.requests:
-        for (before, _), (after, positions) in zip(request.emissions, request.emissions[1:], strict=False):
+        for (before, _), (after, positions) in pairwise(request.instants):
             yield _seconds(trace, before, after), positions
 
 
@@ -85,7 +82,7 @@ def _tpot(trace: Trace, _: Environment) -> tuple[float, ...]:
         tokens = _longest_row(r)
         # All tokens at one instant have no time between them: no value, not 0.
         if len(r.emissions) > 1 and tokens is not None and tokens > 1:
-            values.append(_seconds(trace, r.emissions[0][0], _last_ns(r)) / (tokens - 1))
+            values.append(_seconds(trace, r.instants[0][0], r.done_ns) / (tokens - 1))
     return tuple(values)
 
 
@@ -94,15 +91,15 @@ def _ntpot(trace: Trace, _: Environment) -> tuple[float, ...]:
     for r in trace.requests:
         tokens = _longest_row(r)
         if r.emissions and tokens:
-            values.append(_seconds(trace, r.start_ns, _last_ns(r)) / tokens)
+            values.append(_seconds(trace, r.start_ns, r.done_ns) / tokens)
     return tuple(values)
 
 
 def _prefill_throughput(trace: Trace, _: Environment) -> tuple[float, ...]:
     return tuple(
-        r.prompt_tokens / _seconds(trace, r.start_ns, r.emissions[0][0])
+        r.prompt_tokens / _seconds(trace, r.start_ns, r.instants[0][0])
         for r in trace.requests
-        if r.emissions and r.prompt_tokens and trace.elapsed_ns(r.start_ns, r.emissions[0][0]) > 0
+        if r.emissions and r.prompt_tokens and trace.elapsed_ns(r.start_ns, r.instants[0][0]) > 0
     )
 
 
@@ -112,7 +109,7 @@ def _decode_throughput(trace: Trace, _: Environment) -> tuple[float, ...]:
         if len(r.emissions) < 2 or r.row_tokens is None:
             continue
         after_first = sum(max(0, tokens - r.emissions[0][1]) for tokens in r.row_tokens)
-        span = _seconds(trace, r.emissions[0][0], _last_ns(r))
+        span = _seconds(trace, r.instants[0][0], r.done_ns)
         if after_first and span > 0:
             values.append(after_first / span)
     return tuple(values)
@@ -126,7 +123,7 @@ def _over_window(trace: Trace, amount: int | None) -> tuple[float, ...]:
     """Rate over the window from the first request's entry to the last one's end."""
     if not trace.requests or not amount:
         return ()
-    span = _seconds(trace, min(r.start_ns for r in trace.requests), max(_last_ns(r) for r in trace.requests))
+    span = _seconds(trace, min(r.start_ns for r in trace.requests), max(r.done_ns for r in trace.requests))
     return (amount / span,) if span > 0 else ()
 
 
@@ -170,7 +167,7 @@ def _prefill(trace: Trace, environment: Environment) -> tuple[float, ...]:
 
 
 def _decode(trace: Trace, _: Environment) -> tuple[float, ...]:
-    spans = [_seconds(trace, r.emissions[0][0], _last_ns(r)) for r in trace.requests if len(r.emissions) > 1]
+    spans = [_seconds(trace, r.instants[0][0], r.done_ns) for r in trace.requests if len(r.emissions) > 1]
     return (sum(spans),) if spans else ()
 
 

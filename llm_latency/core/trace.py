@@ -14,6 +14,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     `emissions` holds (instant in ns, new positions) for each moment at which tokens came to exist; all rows
     share positions. `row_tokens` counts each returned row up to and including its own end of sequence. Token
     counts are None where they could not be known, with the reason in `notes`.
+
+    These instants are the host's. Where the work ran on another device, `device_ns` has the instant on the host's
+    clock at which the device had come as far, for each emission and then for the request's end. `peak_bytes` is
+    the high-water mark while `prefill` and `decode` ran, None where several requests ran at once.
     """
 
     kind: str
@@ -31,6 +35,21 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     model: str | None = None
     thread: str | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def instants(self) -> tuple[tuple[int, int], ...]:
+        """Emissions at the instants at which host and device had both come so far: then the tokens exist."""
+        if self.device_ns is None:
+            return self.emissions
+        pairs = zip(self.emissions, self.device_ns, strict=False)
+        return tuple((max(host_ns, device_ns), positions) for (host_ns, positions), device_ns in pairs)
+
+    @property
+    def done_ns(self) -> int:
+        """When the last emission existed, or without emissions when the request was done on host and device."""
+        if self.emissions:
+            return self.instants[-1][0]
+        return self.stop_ns if self.device_ns is None else max(self.stop_ns, self.device_ns[-1])
 
     @property
     def new_tokens(self) -> int | None:
@@ -52,17 +71,21 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Contention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Readings of (instant in ns, run-queue delay so far in ns) at a call's entry, first emissions and end."""
+    """Readings of (instant in ns, delay so far in ns) at a call's entry, its requests' first emissions and ends.
+
+    The delay is the time during which the call's threads were ready to run and other programs had their cores.
+    """
 
     readings: tuple[tuple[int, int], ...] = ()
 
 
 class Annotation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Something that happened in a call and may explain its numbers: gc, recompile, contended, lazy, thread."""
+    """Something that happened in a call and may explain its numbers, such as gc, compile, steal, lazy, thread."""
 
     kind: str
     at_ns: int
     detail: str = ""
+    duration_ns: int = 0
 
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -98,7 +98,7 @@ def _lanes(trace: Trace, stacks: list[list[Request]]) -> tuple[Lane, ...]:
     return tuple(
         Lane(
             bars=_merged([*(() if index else phases), *(bar for request in stack for bar in _bars(trace, request))]),
-            ticks=_thinned([_share(trace, at) for r in stack for at, _ in r.emissions], MOST_TICKS // len(stacks)),
+            ticks=_thinned([_share(trace, at) for r in stack for at, _ in r.instants], MOST_TICKS // len(stacks)),
         )
         for index, stack in enumerate(stacks)
     )
@@ -109,7 +109,7 @@ def _bars(trace: Trace, request: Request) -> Iterator[Bar]:
     if not request.emissions:
         yield Bar(kind=request.kind, start=start, stop=stop)
         return
-    first, last = (_share(trace, request.emissions[index][0]) for index in (0, -1))
+    first, last = (_share(trace, request.instants[index][0]) for index in (0, -1))
     yield Bar(kind="prefill", start=start, stop=first)
     yield Bar(kind="decode", start=first, stop=last)
 

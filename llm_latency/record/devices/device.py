@@ -5,8 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+import msgspec
+
 from llm_latency.errors import DeviceError
 from llm_latency.record.devices.cpu import Cpu
+
+
+class Telemetry(msgspec.Struct, frozen=True, kw_only=True):
+    """A device's own counters at an instant; None or empty where it does not report them.
+
+    `energy_j` and `held_back_ns` count from some fixed instant: joules, and by reason the nanoseconds for which
+    the device did not run at its full clock. `reasons` name what holds it back now, `neighbours` is the number of
+    other processes on it. `energy_step_s` is how often the energy counter moves, in seconds.
+    """
+
+    energy_j: float | None = None
+    energy_step_s: float | None = None
+    held_back_ns: dict[str, int] = {}
+    reasons: tuple[str, ...] = ()
+    neighbours: int | None = None
 
 
 class Device(Protocol):
@@ -17,11 +34,11 @@ class Device(Protocol):
         ...
 
     def mark(self) -> object | None:
-        """Put a mark behind the work given so far, without waiting."""
+        """Put a mark behind the work given so far, without waiting; one that cannot waits and returns None."""
         ...
 
     def elapsed(self, marks: Sequence[object]) -> tuple[int, ...] | None:
-        """Nanoseconds on the device from the first mark to each mark; only after `synchronize`."""
+        """Nanoseconds on the device from the first mark to each mark; only after `synchronize`, and once."""
         ...
 
     def reset_peak(self) -> None:
@@ -33,7 +50,11 @@ class Device(Protocol):
         ...
 
     def describe(self) -> Mapping[str, object]:
-        """Facts for the environment: `device`, and what else is known."""
+        """Facts for the environment: `device`, and what else is known, `warnings` among it."""
+        ...
+
+    def telemetry(self) -> Telemetry | None:
+        """The device's counters now, or None where it has none; asked before and after a call, never inside."""
         ...
 
 
