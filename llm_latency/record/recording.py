@@ -17,8 +17,8 @@ from llm_latency.core.trace import Trace
 from llm_latency.core.verdict import judge
 from llm_latency.errors import UsageError
 from llm_latency.record.clock import Clock, HostClock
-from llm_latency.record.devices.cpu import Cpu
 from llm_latency.record.devices.device import Device
+from llm_latency.record.devices.used import Used
 from llm_latency.record.machine import ModelFacts, read_environment
 from llm_latency.record.observe.taps import emission_cost_ns
 from llm_latency.record.sampling import Listener, Plan, Progress, Sampling
@@ -42,7 +42,8 @@ class Recording:
         """Nothing is recorded yet; without `clock` and `device` the host's clock and the CPU are meant."""
         self.name = name
         self.clock = clock or HostClock()
-        self.device = device or Cpu()
+        self._used = Used(device)
+        self.device = self._used.all[-1]
         self.modules = tuple(modules)
         self.sampling = Sampling(plan, Environment())
         self._workload = _checked(dict(workload or {}))
@@ -60,11 +61,12 @@ class Recording:
 
     def watch(self) -> Watch:
         """A watch for the next call."""
-        return Watch(self.name, clock=self.clock, device=self.device, modules=self.modules)
+        return Watch(self.name, clock=self.clock, used=self._used, modules=self.modules)
 
     def add(self, stage: str, watch: Watch) -> None:
         """Keep a call that has ended."""
         self._models |= set(watch.models)
+        self.device = watch.device or self.device
         self.sampling.add(stage, watch.ended())
 
     def measurement(self, *, interrupted_by: BaseException | None = None) -> Measurement:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from llm_latency.core.trace import Request, Trace
 from llm_latency.errors import ObservationError
 from llm_latency.record.clock import Clock, check_advanced, ticks
-from llm_latency.record.devices.device import Device, find
-from llm_latency.record.machine import ModelFacts, facts_of
+from llm_latency.record.devices.device import Device
+from llm_latency.record.devices.used import Used
+from llm_latency.record.gauges import Gauges
+from llm_latency.record.machine import ModelFacts, available_cores, facts_of
 from llm_latency.record.observe.attribution import current_chain, opened
 from llm_latency.record.observe.log import CallLog
 from llm_latency.record.observe.taps import requests_of, tapped
@@ -23,26 +25,32 @@ class Watch:
     The clock starts last and stops first: putting the taps on, counting and reading memory lie outside.
     """
 
-    def __init__(self, name: str, *, clock: Clock, device: Device, modules: Iterable[object] = ()) -> None:
+    def __init__(self, name: str, *, clock: Clock, used: Used, modules: Iterable[object] = ()) -> None:
         """Prepare; `modules` are torch modules beside transformers' own whose forwards count."""
         self.name = name
         self.clock = clock
-        self.device = device
         self.modules = tuple(modules)
         self.trace: Trace | None = None
         self.models: tuple[ModelFacts, ...] = ()
+        self.device: Device | None = None
+        self._used = used
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        """Put the taps on and start the clock."""
+        """Put the taps on and start the clock; raises DeviceError where a device cannot be waited for."""
+        outer = current_chain()
+        around = [log.gauges for log in outer if log.gauges is not None]
         with ExitStack() as stack:
             stack.enter_context(tapped(self.modules))
-            self._log = CallLog(self.name, clock=self.clock, outer=current_chain())
+            self._gauges = Gauges(self.clock, self._used, cores=available_cores(), outer=around)
+            stack.callback(self._gauges.close)
+            self._log = CallLog(self.name, clock=self.clock, outer=outer, gauges=self._gauges)
             stack.enter_context(opened(self._log))
+            self._gauges.begin(self.modules)
             self._stack = stack.pop_all()
-        self.device.reset_peak()
         self._ticks = ticks()
         self._log.start_ns = self.clock.now_ns()
+        self._gauges.start(self._log.start_ns)
         return self
 
     def __exit__(
@@ -53,21 +61,19 @@ class Watch:
         Raises ObservationError, ClockError or DeviceError where the times would be wrong, unless the block
         itself has raised.
         """
+        log, gauges = self._log, self._gauges
         try:
-            self.device.synchronize()
+            gauges.wait()
             stop_ns = self.clock.now_ns()
             stop_ticks = ticks()
-            peak = self.device.peak_bytes()
-        finally:
+            gauges.end(stop_ns)
             self._stack.close()
-        log = self._log
-        try:
             elapsed = None if self._ticks is None or stop_ticks is None else stop_ticks - self._ticks
             check_advanced(self.clock, log.start_ns, stop_ns, elapsed_ticks=elapsed)
+            if gauges.refused is not None:
+                raise gauges.refused
             requests = requests_of(log)
             models = {id(request.model): request.model for request in log.requests if request.model is not None}
-            for name in {_device_name(model) for model in models.values()} - {None}:
-                find(str(name))
             self.models = tuple(facts_of(model) for model in models.values())
         except Exception as doubt:
             if error is None:
@@ -75,14 +81,18 @@ class Watch:
             error.add_note(f"llm-latency: this call has no times: {doubt}")
             return
         finally:
+            self._stack.close()
             log.requests.clear()
+        self.device = gauges.device
         self.trace = Trace(
             start_ns=log.start_ns,
             stop_ns=stop_ns,
             requests=requests or (Request(kind="call", start_ns=log.start_ns, stop_ns=stop_ns),),
             phases=tuple(log.phases),
-            peak_bytes=None if peak is None else dict(peak),
-            annotations=tuple(log.annotations),
+            peak_bytes=gauges.peak_bytes,
+            energy_j=gauges.energy_j(seconds=(stop_ns - log.start_ns) * 1e-9),
+            contention=gauges.contention,
+            annotations=(*log.annotations, *gauges.annotations(stop_ns=stop_ns)),
         )
 
     def ended(self) -> Trace:
@@ -90,10 +100,3 @@ class Watch:
         if self.trace is None:
             raise ObservationError(f"{self.name!r} has no times yet: read them after the `with` block has ended")
         return self.trace
-
-
-def _device_name(model: Any) -> str | None:
-    place = getattr(model, "device", None)
-    if place is None and hasattr(model, "parameters"):
-        place = getattr(next(iter(model.parameters()), None), "device", None)
-    return None if place is None else str(place)

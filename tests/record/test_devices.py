@@ -13,6 +13,7 @@ from llm_latency.record.clock import HostClock
 from llm_latency.record.devices import cpu
 from llm_latency.record.devices.cpu import Cpu
 from llm_latency.record.devices.device import find
+from llm_latency.record.devices.used import Used
 from llm_latency.record.observe.attribution import open_request
 from llm_latency.record.observe.stream import count_stream
 from llm_latency.record.timed import timed
@@ -83,7 +84,7 @@ def test_a_watch_gives_its_trace_only_after_the_block() -> None:
     """Start and stop lie inside the block's own instants."""
     clock = HostClock()
     before = clock.now_ns()
-    with Watch("block", clock=clock, device=Cpu()) as watch:
+    with Watch("block", clock=clock, used=Used()) as watch:
         pass
     trace = watch.ended()
     assert isinstance(trace, Trace)

@@ -210,15 +210,18 @@ def test_the_cold_call_is_kept_apart() -> None:
 
 
 def test_work_that_a_device_still_does_belongs_to_the_call(bench: Bench) -> None:
-    """The callable returns after 10 ms and leaves 300 ms of work on the device, which is waited for, once a call."""
+    """The callable returns after 10 ms and leaves 300 ms of work on the device, which is waited for, outside of it."""
+    waits = []
 
     def launch() -> None:
+        waits.append(bench.device.synchronize_count)
         bench.device.give("300 ms")
         bench.clock.advance("10 ms")
 
     measured = bench.measure(launch, repeat=3)
     assert (0.3, 0.3, 0.3) == measured.total.values
-    assert (3, 3) == (bench.device.synchronize_count, bench.device.reset_count)
+    # Once for earlier work, three brackets, then the call; its end, three brackets.
+    assert ([4, 12, 20], 24, 3) == (waits, bench.device.synchronize_count, bench.device.reset_count)
 
 
 def test_a_devices_peak_memory_is_read_for_each_call(bench: Bench) -> None:

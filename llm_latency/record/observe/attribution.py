@@ -103,7 +103,7 @@ def open_request(kind: str, count: Callable[[RequestLog], Request], *, model: ob
     calls = owners()
     if not calls or any(call.in_batch for call in calls):
         return None
-    request = RequestLog(kind, clock=calls[-1].clock, count=count, model=model)
+    request = RequestLog(kind, clock=calls[-1].clock, count=count, model=model, gauges=calls[-1].gauges)
     for call in calls:
         call.requests.append(request)
     return request

@@ -73,6 +73,7 @@ def count_generate(log: RequestLog) -> Request:
     """Make the Request of a `generate`; emissions beyond what was returned (a deferred stop) are dropped."""
     segments: list[Segment] = log.facts.get("segments", []) or _segment_of_own_loop(log)
     notes = list(log.notes)
+    log.marks = []
     emissions: list[tuple[int, int]] = []
     rows: int | None = None
     row_tokens: tuple[int, ...] | None = None
@@ -81,7 +82,8 @@ def count_generate(log: RequestLog) -> Request:
         last = segments[index + 1].first_fire if index + 1 < len(segments) else len(log.fires)
         fires = log.fires[segment.first_fire : last][segment.every - 1 :: segment.every]
         found, tokens, reasons = _count_segment(segment, fires)
-        emissions += found
+        emissions += [(instant, positions) for instant, positions, _ in found]
+        log.marks += [mark for _, _, mark in found]
         if row_tokens is None:
             rows, row_tokens = len(tokens), tokens
         elif len(row_tokens) == len(tokens):
@@ -131,8 +133,8 @@ def _segment_of_own_loop(log: RequestLog) -> list[Segment]:
 
 
 def _count_segment(
-    segment: Segment, fires: list[tuple[int, int, Any]]
-) -> tuple[list[tuple[int, int]], tuple[int, ...], tuple[str, ...]]:
+    segment: Segment, fires: list[tuple[int, int, Any, object]]
+) -> tuple[list[tuple[int, int, object]], tuple[int, ...], tuple[str, ...]]:
     returned = None
     if getattr(segment.result, "dim", None) is not None and segment.result.dim() == 2:
         returned = segment.result[:, segment.length :]
@@ -140,13 +142,13 @@ def _count_segment(
     before = segment.length
     beams = (getattr(segment.config, "num_beams", None) or 1) > 1
     limit = None if returned is None or beams else segment.length + returned.shape[1]
-    for instant, length, _ in fires:
+    for instant, length, _, mark in fires:
         if length > before and (limit is None or length <= limit):
-            emissions.append((instant, length - before))
+            emissions.append((instant, length - before, mark))
             before = length
     if returned is None:
         rows = segment.expanded if not beams else segment.expanded // segment.copies
-        return emissions, (sum(k for _, k in emissions),) * rows, ("unknown",) * rows
+        return emissions, (sum(k for _, k, _ in emissions),) * rows, ("unknown",) * rows
     ends = _eos_ids(segment.config)
     done_at = None if beams else _done_lengths(fires, returned.shape[0], limit)
     tokens, reasons = [], []
@@ -173,10 +175,10 @@ def _allowed(segment: Segment) -> float:
     return float("inf") if longest is None else longest - segment.length
 
 
-def _done_lengths(fires: list[tuple[int, int, Any]], rows: int, limit: int | None) -> list[int | None] | None:
+def _done_lengths(fires: list[tuple[int, int, Any, object]], rows: int, limit: int | None) -> list[int | None] | None:
     """Length at which each row was first told to be done, by whatever criterion; None where rows do not match."""
     found: list[int | None] = [None] * rows
-    for _, length, done in fires:
+    for _, length, done, _ in fires:
         if limit is not None and length > limit:
             break
         flags = done.tolist() if hasattr(done, "tolist") else done

@@ -94,7 +94,10 @@ def _wrap_call(original: Any) -> Any:
         calls = owners()
         if not calls or any(log.in_batch for log in calls):
             return original(self, *args, **kwargs)
+        gauges, goes_on = calls[-1].gauges, _cache_of(kwargs) is not None
         start_ns = calls[-1].clock.now_ns()
+        if gauges is not None and not goes_on:
+            gauges.read(start_ns)
         state.frames.append("forward")
         try:
             with lifted(self, outermost=True):
@@ -102,6 +105,8 @@ def _wrap_call(original: Any) -> Any:
         finally:
             state.frames.pop()
         stop_ns = calls[-1].clock.now_ns()
+        if gauges is not None and not goes_on:  # in a loop over a cache only the prompt's: a reading is 10 µs
+            gauges.read(stop_ns)
         _record(calls, self, _Forward(args, kwargs, output, start_ns, stop_ns))
         return output
 
@@ -140,11 +145,17 @@ def _record(calls: tuple[CallLog, ...], model: Any, seen: _Forward) -> None:
         if request is None:
             return
         request.start_ns = seen.start_ns
+        if request.gauges is not None and request.readings is not None:
+            request.gauges.drop(request.readings)
         mask = seen.kwargs.get("attention_mask")
         request.facts = {"ids": ids, "mask": mask, "cached": cached_tokens(seen.kwargs), "caches": set()}
     request.stop_ns = seen.stop_ns
-    # fires: (return of the forward, tokens fed to it, nothing to tell who is done)
-    request.fires.append((seen.stop_ns, int(ids.shape[1]) if ids is not None and ids.dim() >= 2 else 1, None))
+    # fires: (return of the forward, tokens fed to it, nothing to tell who is done, mark)
+    mark = None if request.mark is None else request.mark()
+    fed = int(ids.shape[1]) if ids is not None and ids.dim() >= 2 else 1
+    request.fires.append((seen.stop_ns, fed, None, mark))
+    if request.readings is not None:
+        request.readings.stop_mark = mark
     request.facts["caches"] |= {id(cache) for cache in (given, handed_on) if cache is not None}
 
 
@@ -186,10 +197,11 @@ def count_forward(log: RequestLog) -> Request:
     notes = list(log.notes)
     emissions: tuple[tuple[int, int], ...] = ()
     if len(log.fires) > 1:
-        fed = [tokens for _, tokens, _ in log.fires]
+        fed = [tokens for _, tokens, _, _ in log.fires]
         # Leading forwards of several tokens feed the prompt in chunks; the last of them gives the first new token.
         first = next((index for index, tokens in enumerate(fed) if index > 0 and tokens == 1), len(fed)) - 1
-        emissions = tuple((instant, 1) for instant, _, _ in log.fires[first:])
+        emissions = tuple((instant, 1) for instant, *_ in log.fires[first:])
+        log.marks = [mark for *_, mark in log.fires[first:]]
         if prompt_tokens is not None and rows:
             prompt_tokens += rows * sum(fed[1 : first + 1])
         if any(tokens != 1 for tokens in fed[first + 1 :]):

@@ -72,7 +72,7 @@ def _wrap_generate(original: Any) -> Any:
             raise
         finally:
             if request is not None:
-                request.stop_ns = request.now_ns()
+                request.end()
             state.frames.pop()
             if outermost:
                 state.request = state.sink = None
@@ -161,7 +161,7 @@ def _wrap_decode(original: Any) -> Any:
             raise
         finally:
             if opened_here is not None:
-                opened_here.stop_ns = opened_here.now_ns()
+                opened_here.end()
             state.frames.pop()
             state.sink = sink_before
             if not state.frames:
@@ -196,9 +196,12 @@ def wrap_criteria(original: Any) -> Any:
         sink = state.sink
         if sink is None:
             return original(self, input_ids, *args, **kwargs)
+        mark = None if sink.mark is None else sink.mark()
         instant = sink.now_ns()
+        if not sink.fires:
+            sink.first(instant)
         done = original(self, input_ids, *args, **kwargs)
-        sink.fires.append((instant, input_ids.shape[1], done))
+        sink.fires.append((instant, input_ids.shape[1], done, mark))
         return done
 
     return call

@@ -8,30 +8,83 @@ from typing import Any
 
 from llm_latency.core.trace import Annotation, Phase, Request
 from llm_latency.record.clock import Clock
+from llm_latency.record.devices.cpu import Cpu
+from llm_latency.record.gauges import Gauges
 
 
 class RequestLog:
     """One open request. The taps append; `count` turns it into a Request once the clock has stopped.
 
-    `fires` holds (instant, length of the sequences so far, tensor that tells which rows are done).
+    `fires` holds (instant, length of the sequences so far, tensor that tells which rows are done, mark on the
+    device); `marks` are those of the emissions that `count` has kept, and `device_ns` their instants. `mark` is None
+    where the host's clock is the device's.
     """
 
-    __slots__ = ("count", "facts", "fires", "kind", "model", "notes", "now_ns", "start_ns", "stop_ns", "thread")
+    __slots__ = (
+        "count",
+        "device_ns",
+        "facts",
+        "fires",
+        "gauges",
+        "kind",
+        "mark",
+        "marks",
+        "model",
+        "notes",
+        "now_ns",
+        "readings",
+        "start_ns",
+        "stop_ns",
+        "thread",
+    )
 
     def __init__(
-        self, kind: str, *, clock: Clock, count: Callable[[RequestLog], Request], model: object = None
+        self,
+        kind: str,
+        *,
+        clock: Clock,
+        count: Callable[[RequestLog], Request],
+        model: object = None,
+        gauges: Gauges | None = None,
     ) -> None:
         """Open at once; `count` is called after the clock has stopped."""
         self.kind = kind
         self.now_ns = clock.now_ns
         self.count = count
         self.model = model
-        self.fires: list[tuple[int, int, Any]] = []
+        self.gauges = gauges
+        self.readings = None if gauges is None else gauges.enter(model)
+        on_host = self.readings is None or isinstance(self.readings.device, Cpu)
+        self.mark = None if on_host or self.readings is None else self.readings.device.mark
+        self.marks: list[object] = []
+        self.fires: list[tuple[int, int, Any, object]] = []
         self.facts: dict[str, Any] = {}
         self.notes: list[str] = []
         self.thread = threading.current_thread().name
+        self.device_ns: tuple[int, ...] | None = None
         self.stop_ns: int | None = None
+        if gauges is not None:
+            gauges.read(self.now_ns())
         self.start_ns = self.now_ns()
+
+    def fire(self, length: int, done: Any = None) -> None:
+        """Stamp an emission after which the sequences have `length`."""
+        mark = None if self.mark is None else self.mark()
+        instant_ns = self.now_ns()
+        if not self.fires:
+            self.first(instant_ns)
+        self.fires.append((instant_ns, length, done, mark))
+
+    def first(self, instant_ns: int) -> None:
+        """Read what belongs to the first emission."""
+        if self.gauges is not None and self.readings is not None:
+            self.gauges.first(self.readings, instant_ns)
+
+    def end(self) -> None:
+        """Stamp the request's end; the last one counts."""
+        self.stop_ns = self.now_ns()
+        if self.gauges is not None and self.readings is not None:
+            self.gauges.leave(self.readings, self.stop_ns)
 
 
 class CallLog:
@@ -40,6 +93,7 @@ class CallLog:
     __slots__ = (
         "annotations",
         "clock",
+        "gauges",
         "in_batch",
         "name",
         "open",
@@ -51,8 +105,11 @@ class CallLog:
         "thread_id",
     )
 
-    def __init__(self, name: str, *, clock: Clock, outer: tuple[CallLog, ...] = ()) -> None:
+    def __init__(
+        self, name: str, *, clock: Clock, outer: tuple[CallLog, ...] = (), gauges: Gauges | None = None
+    ) -> None:
         """Open a log below the `outer` ones, which see the same requests."""
+        self.gauges = gauges
         self.name = name
         self.clock = clock
         self.outer = outer

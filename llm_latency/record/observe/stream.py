@@ -21,11 +21,11 @@ def stream(items: Iterable[Item]) -> Iterator[Item]:
     try:
         for item in items:
             if request is not None:
-                request.fires.append((request.now_ns(), 1, None))
+                request.fire(1)
             yield item
     finally:
         if request is not None:
-            request.stop_ns = request.now_ns()
+            request.end()
 
 
 async def stream_async(items: AsyncIterable[Item]) -> AsyncIterator[Item]:
@@ -34,16 +34,17 @@ async def stream_async(items: AsyncIterable[Item]) -> AsyncIterator[Item]:
     try:
         async for item in items:
             if request is not None:
-                request.fires.append((request.now_ns(), 1, None))
+                request.fire(1)
             yield item
     finally:
         if request is not None:
-            request.stop_ns = request.now_ns()
+            request.end()
 
 
 def count_stream(log: RequestLog) -> Request:
     """Make the Request of a stream; what an item holds is not looked at, so each counts as one token."""
-    emissions = tuple((instant, positions) for instant, positions, _ in log.fires)
+    emissions = tuple((instant, positions) for instant, positions, _, _ in log.fires)
+    log.marks = [mark for *_, mark in log.fires]
     return Request(
         kind="stream",
         start_ns=log.start_ns,

@@ -1,0 +1,179 @@
+"""Gauges: what is read beside the clock at a call's ends and at its requests' starts, first emissions and ends.
+
+The delay by other programs, memory's high-water marks, marks on the device, and what else happened meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from llm_latency.core.trace import Annotation, Contention
+from llm_latency.errors import DeviceError
+from llm_latency.record.clock import Clock
+from llm_latency.record.contention import RunQueue
+from llm_latency.record.devices.cpu import Cpu
+from llm_latency.record.devices.device import Device
+from llm_latency.record.devices.session import Session, main_peak
+from llm_latency.record.devices.used import Used
+from llm_latency.record.disturbances import Disturbances, energy_between, told_by
+
+
+class Readings:
+    """What the gauges keep for one request: its device, a mark at its end, and memory by phase."""
+
+    __slots__ = ("device", "is_alone", "peaks", "stop_mark")
+
+    def __init__(self, device: Device) -> None:
+        """Nothing is read yet."""
+        self.device = device
+        self.is_alone = True
+        self.peaks: dict[str, int] = {}
+        self.stop_mark: object | None = None
+
+
+class Gauges:
+    """Everything beside the clock for one call; `outer` are those of the watches around it, the outermost first.
+
+    `refused` is the error of a model whose device we cannot wait for; it is raised when the call has ended.
+    """
+
+    def __init__(self, clock: Clock, used: Used, *, cores: int | None, outer: Sequence[Gauges] = ()) -> None:
+        """Read nothing yet."""
+        self._clock = clock
+        self._used = used
+        self._outer = tuple(outer)
+        self._queue = RunQueue(cores=cores)
+        self._disturbances = Disturbances(clock)
+        self._sessions: dict[int, Session] = {}
+        self._running: list[Readings] = []
+        self._ran_on: list[Device] = []
+        self.refused: DeviceError | None = None
+
+    def begin(self, models: tuple[object, ...]) -> None:
+        """Wait for the devices and read everything once, before the clock starts."""
+        self._used.expect(models)
+        for gauges in self._outer:  # what was used until here is theirs; the new peaks begin at nothing
+            for session in gauges._sessions.values():
+                session.take_peak()
+        for device in self._used.all:
+            self._session(device).begin()
+        self._disturbances.begin()
+        self._queue.begin()
+
+    def start(self, start_ns: int) -> None:
+        """Take the instant at which the call began."""
+        self._queue.start(start_ns)
+
+    def wait(self) -> None:
+        """Wait for the devices: the call's last act."""
+        for device in self._used.all:
+            device.synchronize()
+
+    def end(self, stop_ns: int) -> None:
+        """Read everything again, after the clock has stopped."""
+        self._queue.read(stop_ns)
+        self._disturbances.end(stop_ns)
+        for session in self._sessions.values():
+            session.end()
+            for gauges in self._outer:
+                gauges._session(session.device).keep(session.peaks)
+
+    def close(self) -> None:
+        """Let go of what `begin` took, however the call ended."""
+        self._queue.close()
+        self._disturbances.close()
+
+    def enter(self, model: object) -> Readings:
+        """Read what belongs to a request's start, before its clock starts."""
+        try:
+            device = self._used.of(model)
+        except DeviceError as error:
+            self.refused, device = error, self._used.all[0]
+        readings = Readings(device)
+        if device not in self._ran_on:
+            self._ran_on.append(device)
+        if self._running:
+            for other in (*self._running, readings):
+                other.is_alone = False
+        else:
+            self._take_peak(device)
+        self._running.append(readings)
+        return readings
+
+    def read(self, instant_ns: int) -> None:
+        """Read the delay by other programs at the start, the first emission or the end of a request."""
+        for gauges in (*self._outer, self):
+            gauges._queue.read(instant_ns)
+
+    def first(self, readings: Readings, instant_ns: int) -> None:
+        """Read at a request's first emission: some 15 µs, which lie in its first gap."""
+        self.read(instant_ns)
+        self._phase(readings, "prefill")
+
+    def leave(self, readings: Readings, instant_ns: int) -> None:
+        """Read at a request's end."""
+        readings.stop_mark = readings.device.mark()
+        self.read(instant_ns)
+        self._phase(readings, "decode")
+        if readings in self._running:
+            self._running.remove(readings)
+
+    def instants(self, marked: Sequence[tuple[Readings, Sequence[object]]]) -> list[tuple[int, ...] | None]:
+        """The host's instants of each request's marks and of its end; None where its device did not mark them."""
+        found: list[tuple[int, ...] | None] = [None] * len(marked)
+        for session in self._sessions.values():
+            whose = [
+                (index, [*marks, readings.stop_mark])
+                for index, (readings, marks) in enumerate(marked)
+                if readings.device is session.device and None not in (*marks, readings.stop_mark)
+            ]
+            told = session.instants([mark for _, marks in whose for mark in marks])
+            start = 0
+            for index, marks in whose if told is not None else ():
+                found[index] = told[start : start + len(marks)]  # type: ignore[index]  # not None in this loop
+                start += len(marks)
+        return found
+
+    def drop(self, readings: Readings) -> None:
+        """Forget a request whose phases cannot be told apart, such as a forward that another may continue."""
+        readings.is_alone = False
+        self._running.remove(readings)
+
+    @property
+    def device(self) -> Device:
+        """The device whose memory and energy are the call's: the last accelerator that ran, else what there is."""
+        known = [*self._used.all, *self._ran_on] if not self._ran_on else self._ran_on
+        return next((device for device in reversed(known) if not isinstance(device, Cpu)), known[-1])
+
+    @property
+    def peak_bytes(self) -> dict[str, int] | None:
+        """High-water marks of the call."""
+        return dict(self._session(self.device).peaks) or None
+
+    def energy_j(self, *, seconds: float) -> float | None:
+        """Joules of a call that took so many seconds, or None where they cannot be told."""
+        session = self._session(self.device)
+        return energy_between(session.before, session.after, seconds=seconds)
+
+    @property
+    def contention(self) -> Contention | None:
+        """Readings of the delay, or None where the system does not report it."""
+        return Contention(readings=tuple(self._queue.readings)) if self._queue.readings else None
+
+    def annotations(self, *, stop_ns: int) -> tuple[Annotation, ...]:
+        """What else happened: to the process, to the machine, to the device."""
+        session = self._session(self.device)
+        return (*self._disturbances.annotations, *told_by(session.before, session.after, at_ns=stop_ns))
+
+    def _session(self, device: Device) -> Session:
+        return self._sessions.setdefault(id(device), Session(device, self._clock))
+
+    def _phase(self, readings: Readings, name: str) -> None:
+        if readings.is_alone and (peak := self._take_peak(readings.device)) is not None:
+            readings.peaks[name] = peak
+
+    def _take_peak(self, device: Device) -> int | None:
+        seen = self._session(device).take_peak()
+        for gauges in self._outer:
+            gauges._session(device).keep(seen)
+        return main_peak(seen)
