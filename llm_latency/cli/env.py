@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Self
@@ -16,8 +18,11 @@ from llm_latency.cli.quiet import quiet_libraries
 from llm_latency.cli.result import PASSED, UNUSABLE, complain, print_safely
 from llm_latency.cli.version import version
 from llm_latency.core.environment import Environment
+from llm_latency.errors import DeviceError
+from llm_latency.record.devices.device import find
 from llm_latency.record.machine import read_environment
 from llm_latency.report.text import environment_table
+from llm_latency.workloads.placement import default_device
 
 SCHEMA = 1
 LIBRARIES = ("torch", "transformers")
@@ -56,7 +61,7 @@ def run(settings: EnvSettings) -> int:
         for library in LIBRARIES:
             with suppress(ImportError):
                 importlib.import_module(library)
-        environment = read_environment()
+        environment = read_environment(device=_device())
         arrived = is_taken or print_safely(environment_table(environment), stdout)
         for output in outputs:
             try:
@@ -65,6 +70,16 @@ def run(settings: EnvSettings) -> int:
                 complain(f"{output.option}: {output.path} could not be written ({error.strerror or error})")
                 arrived = False
     return PASSED if arrived else UNUSABLE
+
+
+def _device() -> Mapping[str, object] | None:
+    """Facts of the device that a model would run on; None where there is only the CPU, or torch is missing."""
+    if "torch" not in sys.modules:
+        return None
+    try:
+        return find(default_device()).describe()
+    except DeviceError as error:
+        return {"warnings": (str(error),)}
 
 
 def _to_json(environment: Environment) -> bytes:

@@ -92,7 +92,7 @@ def add_command(commands: Any) -> None:
     model.add_argument("--new-tokens", type=count(1), metavar="N", help="tokens to generate in each row (32)")
     model.add_argument("--batch", type=count(1), metavar="N", help="rows (1)")
     model.add_argument("--dtype", metavar="NAME", help="float32, bfloat16 or float16")
-    model.add_argument("--device", metavar="NAME", help="where the model runs, such as cpu")
+    model.add_argument("--device", metavar="NAME", help="such as cpu or cuda:1 (the first accelerator, else cpu)")
     model.add_argument("--attention", metavar="NAME", help="attention implementation, such as eager or sdpa")
     model.add_argument("--threads", type=count(1), metavar="N", help="threads of torch; also for FILE.py:NAME")
     calls = parser.add_argument_group("the calls", "without --repeat: until the interval is within ±3 %")

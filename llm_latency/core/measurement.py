@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from llm_latency.core.budget import Budget
+from llm_latency.core.contention import relieved
 from llm_latency.core.environment import Environment
 from llm_latency.core.metrics import METRICS
 from llm_latency.core.reading import Reading
 from llm_latency.core.stats import Sample
 from llm_latency.core.trace import PHASE_NAMES, REQUEST_KINDS, Trace
-from llm_latency.core.verdict import Verdict
+from llm_latency.core.verdict import FAIL, Verdict, excused, judge
 from llm_latency.errors import MeasurementFileError
 
 SCHEMA = 1
@@ -76,7 +79,7 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return {name: _derive(self.reading(name)) for name in METRICS}
 
 
-def sample_of(traces: tuple[Trace, ...] | list[Trace], name: str, environment: Environment) -> Sample:
+def sample_of(traces: Sequence[Trace], name: str, environment: Environment) -> Sample:
     """Read one metric out of calls."""
     read = METRICS[name].read
     values: list[float] = []
@@ -86,6 +89,15 @@ def sample_of(traces: tuple[Trace, ...] | list[Trace], name: str, environment: E
         values += found
         calls += [index] * len(found)
     return Sample(values=tuple(values), calls=tuple(calls))
+
+
+def verdict_on(budget: Budget, traces: Sequence[Trace], environment: Environment) -> Verdict:
+    """Judge a budget by calls; a failure must stand without the delay by other programs too."""
+    verdict = judge(budget, sample_of(traces, budget.metric, environment))
+    if verdict.outcome != FAIL:
+        return verdict
+    own = sample_of([relieved(trace) for trace in traces], budget.metric, environment)
+    return excused(verdict, judge(budget, own))
 
 
 def _derive(reading: Reading) -> Derived:
@@ -118,24 +130,25 @@ def from_json(text: bytes | str, *, source: str = "this measurement") -> Measure
     Raises MeasurementFileError, naming `source` and the place in the JSON, when the text is broken, holds
     impossible values or has a schema newer than this version knows.
     """
+    # Three passes, of which only the last makes objects: a million emissions are read in 0.2 s instead of 0.6.
     try:
-        document = msgspec.json.decode(text)
+        whole = msgspec.json.decode(text if isinstance(text, str) else str(text, "utf-8"), type=msgspec.Raw)
+        schema = _schema(whole)
+        if schema is None:
+            raise MeasurementFileError(f"{source} has no integer 'schema'; it is not a measurement of llm-latency")
+        if schema > SCHEMA or schema < 1:
+            raise MeasurementFileError(
+                f"{source} has schema {schema} and this version reads up to {SCHEMA};"
+                " read it with the llm-latency that wrote it, or a newer one"
+            )
+        read = msgspec.json.decode(whole, type=_File)
+    except msgspec.ValidationError as error:
+        raise MeasurementFileError(f"{source} is no valid measurement: {error}") from error
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise MeasurementFileError(
             f"{source} is not complete JSON ({error}); it was cut off or edited. Measure again, or restore the file"
         ) from error
-    if not isinstance(document, dict) or type(document.get("schema")) is not int:
-        raise MeasurementFileError(f"{source} has no integer 'schema'; it is not a measurement of llm-latency")
-    if document["schema"] > SCHEMA or document["schema"] < 1:
-        raise MeasurementFileError(
-            f"{source} has schema {document['schema']} and this version reads up to {SCHEMA};"
-            " read it with the llm-latency that wrote it, or a newer one"
-        )
-    fields = {key: value for key, value in document.items() if key not in ("schema", "metrics")}
-    try:
-        measurement = msgspec.convert(fields, Measurement)
-    except msgspec.ValidationError as error:
-        raise MeasurementFileError(f"{source} is no valid measurement: {error}") from error
+    measurement = Measurement(**{name: getattr(read, name) for name in Measurement.__struct_fields__})
     for part, traces in (
         ("traces", measurement.traces),
         ("warmup", measurement.warmup),
@@ -144,6 +157,28 @@ def from_json(text: bytes | str, *, source: str = "this measurement") -> Measure
         for index, trace in enumerate(traces):
             _check(trace, f"{source}, {part}" if part == "cold" else f"{source}, {part}[{index}]")
     return measurement
+
+
+class _Head(msgspec.Struct):
+    """What is read of a file first, whatever else it holds."""
+
+    schema: object = None
+
+
+class _File(Measurement, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A measurement as it is written; the metrics are not read back, since the traces have them."""
+
+    schema: int
+    metrics: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+def _schema(text: msgspec.Raw) -> int | None:
+    """The integer `schema` of a JSON object, or None for whatever else the text is."""
+    try:
+        schema = msgspec.json.decode(text, type=_Head).schema
+    except msgspec.ValidationError:
+        return None
+    return schema if type(schema) is int else None
 
 
 def _check(trace: Trace, place: str) -> None:

@@ -12,6 +12,7 @@ from itertools import pairwise
 
 import msgspec
 
+from llm_latency.core.contention import delay_ns
 from llm_latency.core.environment import Environment
 from llm_latency.core.trace import Request, Trace
 from llm_latency.errors import UsageError
@@ -64,16 +65,30 @@ def _e2e(trace: Trace, _: Environment) -> tuple[float, ...]:
 def gaps(trace: Trace) -> Iterator[tuple[float, int]]:
     """Yield (gap in seconds, positions of the emission that ends it) for neighbouring emissions of a request."""
     for request in trace.requests:
-        for (before, _), (after, positions) in pairwise(request.instants):
-            yield _seconds(trace, before, after), positions
+        yield from zip(_gap_seconds(trace, request), (k for _, k in request.instants[1:]), strict=True)
+
+
+def _gap_seconds(trace: Trace, request: Request) -> list[float]:
+    """Gaps of one request. Most have no pause, and a measurement may have a million gaps: then 0.1 µs each, not 0.4."""
+    instants = [instant for instant, _ in request.instants]
+    if instants and any(begin < instants[-1] and end > instants[0] for begin, end in trace.pauses):
+        return [_seconds(trace, before, after) for before, after in pairwise(instants)]
+    return [(after - before) / 1e9 for before, after in pairwise(instants)]
 
 
 def _itl(trace: Trace, _: Environment) -> tuple[float, ...]:
-    return tuple(gap for gap, _positions in gaps(trace))
+    return tuple(gap for request in trace.requests for gap in _gap_seconds(trace, request))
 
 
 def _itl_per_token(trace: Trace, _: Environment) -> tuple[float, ...]:
-    return tuple(gap / k for gap, k in gaps(trace) for _ in range(k))
+    values: list[float] = []
+    for request in trace.requests:
+        seconds, positions = _gap_seconds(trace, request), [k for _, k in request.instants[1:]]
+        if positions.count(1) == len(positions):
+            values += seconds
+        else:
+            values += [gap / k for gap, k in zip(seconds, positions, strict=True) for _ in range(k)]
+    return tuple(values)
 
 
 def _tpot(trace: Trace, _: Environment) -> tuple[float, ...]:
@@ -83,6 +98,32 @@ def _tpot(trace: Trace, _: Environment) -> tuple[float, ...]:
         # All tokens at one instant have no time between them: no value, not 0.
         if len(r.emissions) > 1 and tokens is not None and tokens > 1:
             values.append(_seconds(trace, r.instants[0][0], r.done_ns) / (tokens - 1))
+    return tuple(values)
+
+
+def _own_seconds(trace: Trace, request: Request, start_ns: int, stop_ns: int) -> float | None:
+    """Seconds without the delay by other programs, of work on the CPU; None where the delay was not read."""
+    delay = delay_ns(trace, start_ns, stop_ns) if request.device_ns is None else None
+    return None if delay is None else max(0.0, _seconds(trace, start_ns, stop_ns) - delay / 1e9)
+
+
+def _ttft_own(trace: Trace, _: Environment) -> tuple[float, ...]:
+    found = (_own_seconds(trace, r, r.start_ns, r.instants[0][0]) for r in trace.requests if r.emissions)
+    return tuple(seconds for seconds in found if seconds is not None)
+
+
+def _e2e_own(trace: Trace, _: Environment) -> tuple[float, ...]:
+    found = (_own_seconds(trace, r, r.start_ns, r.done_ns) for r in trace.requests)
+    return tuple(seconds for seconds in found if seconds is not None)
+
+
+def _tpot_own(trace: Trace, _: Environment) -> tuple[float, ...]:
+    values = []
+    for r in trace.requests:
+        tokens = _longest_row(r)
+        if len(r.emissions) > 1 and tokens is not None and tokens > 1:
+            seconds = _own_seconds(trace, r, r.instants[0][0], r.done_ns)
+            values += [] if seconds is None else [seconds / (tokens - 1)]
     return tuple(values)
 
 
@@ -192,6 +233,9 @@ METRICS: Mapping[str, Metric] = dict(
         _row("prefill", "s", "lower", _prefill, "sum of ttft over the call's requests", "own"),
         _row("decode", "s", "lower", _decode, "sum of e2e - ttft over the call's requests", "own"),
         _row("detokenize", "s", "lower", _phase("detokenize"), "ids to text inside the call", "own"),
+        _row("ttft_own", "s", "lower", _ttft_own, "ttft less the time its threads waited for a core", "own"),
+        _row("tpot_own", "s", "lower", _tpot_own, "tpot less the time its threads waited for a core", "own"),
+        _row("e2e_own", "s", "lower", _e2e_own, "e2e less the time its threads waited for a core", "own"),
         _row("output_throughput", "tok/s", "higher", _output_throughput, "new tokens per second of all rows", "vLLM"),
         _row("prefill_throughput", "tok/s", "higher", _prefill_throughput, "prompt tokens/ttft", "llama-bench pp"),
         _row("decode_throughput", "tok/s", "higher", _decode_throughput, "all rows' tokens after the first", "own"),

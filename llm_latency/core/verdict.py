@@ -7,6 +7,7 @@ import math
 import msgspec
 
 from llm_latency.core.budget import Budget
+from llm_latency.core.metrics import METRICS
 from llm_latency.core.stats import LEAST_FOR_INTERVAL, Sample, bounds, per_call, quantile, tolerance_upper
 from llm_latency.core.units import show
 
@@ -58,6 +59,21 @@ def judge(budget: Budget, sample: Sample) -> Verdict:
     if outcome == UNDECIDED:
         reason = _missing(budget, sample, low=low, high=high)
     return _verdict(budget, outcome, n=n, observed=observed, low=low, high=high, reason=reason)
+
+
+def excused(verdict: Verdict, own: Verdict) -> Verdict:
+    """A failure that does not stand without the delay by other programs, `own`, becomes undecided.
+
+    Delay only ever adds time: a disturbed sample may pass a budget and must not fail it by itself.
+    """
+    if verdict.outcome != FAIL or own.outcome == FAIL:
+        return verdict
+    unit = METRICS[verdict.metric].unit
+    seen = "no value" if own.observed is None else show(own.observed, unit)
+    reason = (
+        f"{seen} without the delay by other programs, which is not outside of the limit; measure on a quieter machine"
+    )
+    return msgspec.structs.replace(verdict, outcome=UNDECIDED, reasons=(reason,))
 
 
 def _inside(budget: Budget, value: float) -> bool:

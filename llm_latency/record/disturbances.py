@@ -1,5 +1,7 @@
-"""What else happened while a call ran, as annotations of its trace: garbage collections, compilations, a machine or
-device that was held back; not what it cost the call."""
+"""Disturbances: what else happened while a call ran, as annotations of its trace; not what it cost the call.
+
+Garbage collections, compilations, a machine whose cores were stolen or throttled, a device that was held back.
+"""
 
 from __future__ import annotations
 

@@ -118,21 +118,9 @@ class Gauges:
         if readings in self._running:
             self._running.remove(readings)
 
-    def instants(self, marked: Sequence[tuple[Readings, Sequence[object]]]) -> list[tuple[int, ...] | None]:
-        """The host's instants of each request's marks and of its end; None where its device did not mark them."""
-        found: list[tuple[int, ...] | None] = [None] * len(marked)
-        for session in self._sessions.values():
-            whose = [
-                (index, [*marks, readings.stop_mark])
-                for index, (readings, marks) in enumerate(marked)
-                if readings.device is session.device and None not in (*marks, readings.stop_mark)
-            ]
-            told = session.instants([mark for _, marks in whose for mark in marks])
-            start = 0
-            for index, marks in whose if told is not None else ():
-                found[index] = told[start : start + len(marks)]  # type: ignore[index]  # not None in this loop
-                start += len(marks)
-        return found
+    def instants(self, readings: Readings, marks: Sequence[object]) -> tuple[int, ...] | None:
+        """The host's instants of a request's marks and of its end; None where its device did not mark them."""
+        return self._session(readings.device).instants([*marks, readings.stop_mark])
 
     def drop(self, readings: Readings) -> None:
         """Forget a request whose phases cannot be told apart, such as a forward that another may continue."""
@@ -149,6 +137,11 @@ class Gauges:
     def peak_bytes(self) -> dict[str, int] | None:
         """High-water marks of the call."""
         return dict(self._session(self.device).peaks) or None
+
+    def most_bytes(self) -> int | None:
+        """The call's high-water mark until now, as one number."""
+        self._take_peak(self.device)
+        return main_peak(self.peak_bytes)
 
     def energy_j(self, *, seconds: float) -> float | None:
         """Joules of a call that took so many seconds, or None where they cannot be told."""

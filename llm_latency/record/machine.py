@@ -115,8 +115,8 @@ def _warnings(threads: int | None, cores: int | None) -> tuple[str, ...]:
         )
     if not spins and threads is not None and threads > 1:
         found.append(
-            "OMP_WAIT_POLICY=PASSIVE puts torch's threads to sleep between operators: busy neighbours do little harm, and"
-            " small operators are up to 1.9 times slower than with spinning threads while the machine is quiet"
+            "OMP_WAIT_POLICY=PASSIVE puts torch's threads to sleep between operators: busy neighbours do little harm,"
+            " and small operators are up to 1.9 times slower than with spinning threads while the machine is quiet"
         )
     if sys.gettrace() is not None:
         found.append("a tracer (debugger or coverage) is active: Python code runs slower than without it")

@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 
+from llm_latency.core.doubts import doubts
 from llm_latency.core.environment import Environment
-from llm_latency.core.measurement import Measurement, sample_of
+from llm_latency.core.measurement import Measurement, verdict_on
 from llm_latency.core.trace import Trace
-from llm_latency.core.verdict import judge
 from llm_latency.errors import UsageError
 from llm_latency.record.clock import Clock, HostClock
 from llm_latency.record.devices.device import Device
@@ -87,8 +87,8 @@ class Recording:
             cold=sampling.cold,
             warmup=tuple(sampling.warmup),
             stopped_because=because,
-            warnings=_warnings(traces, environment),
-            verdicts=tuple(judge(budget, sample_of(traces, budget.metric, environment)) for budget in budgets),
+            warnings=(*environment.warnings, *doubts(traces)),
+            verdicts=tuple(verdict_on(budget, traces, environment) for budget in budgets),
             observer_ns=emission_cost_ns(self.clock) if isinstance(self.clock, HostClock) else None,
             recorded_at=datetime.now(UTC).isoformat(timespec="seconds"),
             complete=interrupted_by is None,
@@ -146,16 +146,3 @@ def _observed(trace: Trace | None) -> dict[str, Any]:
         if (value := getattr(trace, field)) is not None:
             facts[field] = value
     return {"observed": facts}
-
-
-def _warnings(traces: tuple[Trace, ...], environment: Environment) -> tuple[str, ...]:
-    found = list(environment.warnings)
-    if len({trace.done_work() for trace in traces}) > 1:
-        counts = sorted({trace.new_tokens or 0 for trace in traces})
-        found.append(
-            f"new tokens a call vary from {counts[0]} to {counts[-1]}: compare tpot and itl, not e2e, or fix the"
-            " length with min_new_tokens and max_new_tokens"
-        )
-    notes = {note for trace in traces for request in trace.requests for note in request.notes}
-    notes |= {f"{a.kind}: {a.detail}" for trace in traces for a in trace.annotations}
-    return (*found, *sorted(notes))

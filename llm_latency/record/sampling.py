@@ -8,10 +8,10 @@ import msgspec
 
 from llm_latency.core.budget import Budget, parse_budget
 from llm_latency.core.environment import Environment
-from llm_latency.core.measurement import sample_of
+from llm_latency.core.measurement import sample_of, verdict_on
 from llm_latency.core.stats import LEAST_FOR_INTERVAL, quantile, summarize
 from llm_latency.core.trace import Trace
-from llm_latency.core.verdict import UNDECIDED, judge
+from llm_latency.core.verdict import UNDECIDED
 from llm_latency.errors import UsageError
 
 # Successive calls agree when they lie this close; a fixed single warm-up under-reported prefill by 41 % elsewhere.
@@ -172,7 +172,7 @@ class Sampling:
             return ("one call" if n == 1 else f"{n} calls, as asked") if n >= plan.repeat else None
         if n in _LOOKS:
             if plan.budgets:
-                verdicts = [judge(b, sample_of(self.traces, b.metric, self.environment)) for b in plan.budgets]
+                verdicts = [verdict_on(budget, self.traces, self.environment) for budget in plan.budgets]
                 if all(verdict.outcome != UNDECIDED for verdict in verdicts):
                     return f"every budget decided after {n} calls"
                 missing = sorted({verdict.metric for verdict in verdicts if verdict.n == 0})

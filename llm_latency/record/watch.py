@@ -12,6 +12,7 @@ from llm_latency.errors import ObservationError
 from llm_latency.record.clock import Clock, check_advanced, ticks
 from llm_latency.record.devices.device import Device
 from llm_latency.record.devices.used import Used
+from llm_latency.record.exhausted import explained, is_exhausted
 from llm_latency.record.gauges import Gauges
 from llm_latency.record.machine import ModelFacts, available_cores, facts_of
 from llm_latency.record.observe.attribution import current_chain, opened
@@ -62,6 +63,8 @@ class Watch:
         itself has raised.
         """
         log, gauges = self._log, self._gauges
+        if error is not None and is_exhausted(error):
+            error.add_note(explained(log, gauges.most_bytes()))
         try:
             gauges.wait()
             stop_ns = self.clock.now_ns()

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from llm_latency.core.doubts import is_contended
 from llm_latency.core.measurement import Measurement
 from llm_latency.core.metrics import METRICS, Metric
 from llm_latency.core.reading import Reading
@@ -49,6 +50,8 @@ def default_metrics(measurement: Measurement) -> tuple[str, ...]:
         chosen |= {"ttft", "tpot", "itl", "e2e", "output_throughput", "energy_per_token"}
     elif any(request.kind != "call" for request in requests):
         chosen |= {"e2e", "input_throughput", "request_throughput"}
+    if emits and is_contended(measurement.traces):
+        chosen |= {"ttft_own", "tpot_own", "e2e_own"}
     if any(positions > 1 for request in requests for _, positions in request.emissions):
         chosen.add("itl_per_token")
     has_phases = any(phase.name in _PHASES for trace in measurement.traces for phase in trace.phases)

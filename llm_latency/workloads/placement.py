@@ -65,6 +65,12 @@ def devices_here() -> tuple[str, ...]:
     return tuple(found)
 
 
+def default_device() -> str:
+    """Where a model runs when nothing else is asked for: the first accelerator that this torch sees, else the CPU."""
+    here = devices_here()
+    return here[1] if len(here) > 1 else here[0]
+
+
 def check_attention(name: str | None) -> None:
     """Raise UsageError unless transformers knows an attention implementation of that name; None is its own choice."""
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS

@@ -10,7 +10,7 @@ from llm_latency.errors import TargetError, UsageError
 from llm_latency.workloads.checkpoint import load_checkpoint
 from llm_latency.workloads.feed import Feed
 from llm_latency.workloads.loaded import LoadedModel
-from llm_latency.workloads.placement import require_torch
+from llm_latency.workloads.placement import default_device, require_torch
 from llm_latency.workloads.program import is_program, load_callable
 from llm_latency.workloads.shapes import build
 
@@ -25,7 +25,7 @@ class Settings:
     """How a model is loaded and called; None where nothing was asked for, which then takes its default.
 
     `prompt_tokens` and `new_tokens` count tokens a row, `batch` counts rows. `dtype` is float32 for a shape and the
-    stored one for weights on disk, `device` the CPU, `attention` transformers' choice,
+    stored one for weights on disk, `device` the first accelerator, else the CPU, `attention` transformers' choice,
     `threads` (of torch, on the CPU) torch's choice, `seed` (of random weights and prompts) 0.
     """
 
@@ -127,7 +127,7 @@ def _count(option: str, value: int | None, default: int) -> int:
 def _model(target: str, asked: Settings) -> LoadedModel:
     """Load the model of a target that is no file."""
     require_torch()
-    device = asked.device or "cpu"
+    device = asked.device or default_device()
     _set_threads(asked)
     head, separator, name = target.partition(":")
     if not separator:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from llm_latency.cli import env
 from llm_latency.cli.main import main
 from llm_latency.core.environment import Environment
+from llm_latency.errors import DeviceError
 from llm_latency.record.machine import read_environment
+from llm_latency.testing import FakeDevice, ManualClock
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -21,7 +25,7 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 def machine(monkeypatch: pytest.MonkeyPatch) -> Environment:
     """A machine of the test's own."""
     environment = Environment(device="cpu", processor="Abacus \x1b[31m", cores=2, warnings=("spins",))
-    monkeypatch.setattr(env, "read_environment", lambda: environment)
+    monkeypatch.setattr(env, "read_environment", lambda device: environment)
     monkeypatch.setattr(env, "LIBRARIES", ())
     return environment
 
@@ -48,6 +52,25 @@ def test_env_writes_a_file_beside_the_text(
     assert 0 == main(["env", "--json", str(tmp_path / "x.json")])
     assert capsys.readouterr().out.startswith("device")
     assert 1 == json.loads((tmp_path / "x.json").read_bytes())["schema"]
+
+
+def test_env_names_the_device_that_a_model_would_run_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With its facts; one that cannot be had is a warning, not a failure."""
+    monkeypatch.setattr(env, "LIBRARIES", ())
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace())
+    monkeypatch.setattr(env, "default_device", lambda: "cuda:0")
+    monkeypatch.setattr(env, "find", lambda name: FakeDevice(ManualClock(), device=name, facts={"driver": "570.86"}))
+    assert 0 == main(["env"])
+    assert capsys.readouterr().out.startswith("device     cuda:0\ndriver     570.86\n")
+
+    def refuse(name: str) -> None:
+        raise DeviceError(f"{name} is lost")
+
+    monkeypatch.setattr(env, "find", refuse)
+    assert 0 == main(["env"])
+    assert "warning: cuda:0 is lost" in capsys.readouterr().out
 
 
 def test_env_refuses_a_file_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

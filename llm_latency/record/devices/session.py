@@ -60,12 +60,12 @@ class Session:
             self.peaks[name] = max(value, self.peaks.get(name, 0))
 
     def instants(self, marks: Sequence[object]) -> tuple[int, ...] | None:
-        """The host's instant of each mark, only after `end` and once; None where the device does not mark.
+        """The host's instant of each mark, only after `end`; None where the device did not mark them all.
 
         The two clocks run apart by some parts in a million, so both ends are fixed.
         """
         first, last = self._first, self._last
-        if last is None or not marks:
+        if last is None or not marks or None in marks:
             return None
         before = [] if first is None else [first.mark]
         told = self.device.elapsed([*before, *marks, last.mark])

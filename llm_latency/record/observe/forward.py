@@ -102,6 +102,10 @@ def _wrap_call(original: Any) -> Any:
         try:
             with lifted(self, outermost=True):
                 output = original(self, *args, **kwargs)
+        except BaseException:
+            for log in calls:
+                log.failed_in = "decode" if goes_on else "a forward"
+            raise
         finally:
             state.frames.pop()
         stop_ns = calls[-1].clock.now_ns()

@@ -88,11 +88,15 @@ class RequestLog:
 
 
 class CallLog:
-    """Everything seen of one call while it runs: its requests, its phases and what to remember about it."""
+    """Everything seen of one call while it runs: its requests, its phases and what to remember about it.
+
+    `failed_in` is what was running beside the requests when an exception left it: a phase, or a forward.
+    """
 
     __slots__ = (
         "annotations",
         "clock",
+        "failed_in",
         "gauges",
         "in_batch",
         "name",
@@ -118,6 +122,7 @@ class CallLog:
         self.phases: list[Phase] = []
         self.annotations: list[Annotation] = []
         self.refused: list[str] = []
+        self.failed_in: str | None = None
         self.in_batch = 0
         self.open = True
         self.start_ns = clock.now_ns()

@@ -46,6 +46,10 @@ def _wrap_phase(phase: str) -> Wrap:
             start_ns = calls[-1].clock.now_ns()
             try:
                 return original(*args, **kwargs)
+            except BaseException:
+                for call in calls:
+                    call.failed_in = phase
+                raise
             finally:
                 state.phase = None
                 seen = Phase(name=phase, start_ns=start_ns, stop_ns=calls[-1].clock.now_ns())

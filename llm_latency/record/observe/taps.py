@@ -98,23 +98,17 @@ def requests_of(call: CallLog) -> tuple[Request, ...]:
     for log in logs:
         if log.stop_ns is None:
             call.note("thread", f"a request in thread {log.thread!r} was still running when the watch ended")
-    counted = [(log, log.count(log)) for log in logs]
-    _locate(logs)
-    return tuple(sorted((_whole(log, request) for log, request in counted), key=lambda request: request.start_ns))
+    return tuple(sorted((_counted(log) for log in logs), key=lambda request: request.start_ns))
 
 
-def _locate(logs: list[RequestLog]) -> None:
-    """Turn the marks of requests into instants, all of a device's at once; those of an inner watch have theirs."""
-    for gauges in {id(log.gauges): log.gauges for log in logs if log.gauges is not None and log.mark}.values():
-        marked = [log for log in logs if log.gauges is gauges and log.mark and log.device_ns is None]
-        found = gauges.instants([(log.readings, log.marks) for log in marked if log.readings is not None])
-        for log, device_ns in zip(marked, found, strict=True):
-            log.device_ns = device_ns
-
-
-def _whole(log: RequestLog, request: Request) -> Request:
-    """The Request with the device's instants and the memory of its phases."""
-    peaks = log.readings.peaks if log.readings is not None and log.readings.is_alone and request.emissions else None
+def _counted(log: RequestLog) -> Request:
+    """The Request with the device's instants and the memory of its phases; an inner watch has located them before."""
+    request, readings = log.count(log), log.readings
+    if log.gauges is None or readings is None:
+        return request
+    if log.mark is not None and log.device_ns is None:
+        log.device_ns = log.gauges.instants(readings, log.marks)
+    peaks = readings.peaks if readings.is_alone and request.emissions else None
     return msgspec.structs.replace(request, device_ns=log.device_ns, peak_bytes=dict(peaks) if peaks else None)
 
 

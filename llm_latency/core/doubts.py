@@ -1,0 +1,97 @@
+"""Doubts: what a measurement's own calls say against its numbers, as sentences; nothing is corrected or removed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from statistics import median
+
+from llm_latency.core.contention import delay_share
+from llm_latency.core.trace import Annotation, Request, Trace
+from llm_latency.core.units import show
+
+# A delay below this share of a call is inside what its interval says anyway: undisturbed calls differ by 2.7 % (CV).
+_MATERIAL = 0.05
+# The device has caught up with the host when less than this share of a step is left to do at the emission's stamp.
+_CAUGHT_UP = 0.1
+
+
+def doubts(traces: Sequence[Trace]) -> tuple[str, ...]:
+    """Sentences about counted calls: unequal work, what disturbed them, who set their pace, what was not seen."""
+    notes = {note for trace in traces for request in trace.requests for note in request.notes}
+    found = [*_unequal_work(traces), *_delayed(traces), *_annotated(traces), *_launch_bound(traces), *sorted(notes)]
+    return tuple(dict.fromkeys(found))
+
+
+def is_contended(traces: Sequence[Trace]) -> bool:
+    """Whether other programs delayed a tenth of the calls, or more, materially."""
+    return _count_delayed(traces) * 10 >= max(1, len(traces))
+
+
+def _count_delayed(traces: Sequence[Trace]) -> int:
+    return sum((delay_share(trace) or 0.0) > _MATERIAL for trace in traces)
+
+
+def _unequal_work(traces: Sequence[Trace]) -> Iterator[str]:
+    if len({trace.done_work() for trace in traces}) > 1:
+        counts = sorted({trace.new_tokens or 0 for trace in traces})
+        yield (
+            f"new tokens a call vary from {counts[0]} to {counts[-1]}: compare tpot and itl, not e2e, or fix the"
+            " length with min_new_tokens and max_new_tokens"
+        )
+
+
+def _delayed(traces: Sequence[Trace]) -> Iterator[str]:
+    delayed = _count_delayed(traces)
+    if delayed:
+        worst = max(delay_share(trace) or 0.0 for trace in traces)
+        which = "the call" if len(traces) == 1 else f"{delayed} of {len(traces)} calls"
+        most = "" if len(traces) == 1 else "up to "
+        yield (
+            f"other programs had this process's cores for {most}{worst:.0%} of the time of {which};"
+            " ttft_own, tpot_own and e2e_own are without it"
+        )
+
+
+def _annotated(traces: Sequence[Trace]) -> Iterator[str]:
+    """A sentence for each kind and detail of annotation, with in how many calls and how long."""
+    groups: dict[tuple[str, str], list[tuple[int, Annotation]]] = {}
+    for index, trace in enumerate(traces):
+        for note in trace.annotations:
+            groups.setdefault((note.kind, note.detail), []).append((index, note))
+    total_ns = sum(trace.elapsed_ns(trace.start_ns, trace.stop_ns) for trace in traces)
+    for (kind, detail), notes in groups.items():
+        spent_ns = sum(note.duration_ns for _, note in notes)
+        words = f"{kind}: {detail}" if detail else kind
+        if spent_ns and spent_ns < _MATERIAL / 10 * total_ns:
+            continue
+        calls = len({index for index, _ in notes})
+        if spent_ns:
+            words += f", {show(spent_ns / 1e9, 's')}"
+        yield words if len(traces) == 1 else f"{words} in {calls} of {len(traces)} calls"
+
+
+def _launch_bound(traces: Iterable[Trace]) -> Iterator[str]:
+    shares = [share for trace in traces for request in trace.requests if (share := lag_share(request)) is not None]
+    if shares and (share := median(shares)) < _CAUGHT_UP:
+        yield (
+            f"launch-bound: at the median emission the device had {share:.0%} of the step left to do when the host had"
+            " given it all its work, so Python and kernel launches set the pace; a CUDA graph (torch.compile with"
+            ' mode="reduce-overhead"), a larger batch or a faster host would change it, a faster device would not'
+        )
+
+
+def lag_share(request: Request) -> float | None:
+    """How much of a decoding step the device still had to do when the host had given it all, at the median emission.
+
+    About 0 where the device waits for the host, towards 1 where the host waits for the device; None on the host's
+    own processor and without two emissions.
+    """
+    if request.device_ns is None or len(request.emissions) < 2:
+        return None
+    instants = [instant for instant, _ in request.instants]
+    return median(
+        min(1.0, max(0, device_ns - host_ns) / (now_ns - before_ns)) if now_ns > before_ns else 0.0
+        for before_ns, now_ns, device_ns, (host_ns, _) in zip(
+            instants, instants[1:], request.device_ns[1:], request.emissions[1:], strict=False
+        )
+    )

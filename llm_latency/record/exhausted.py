@@ -1,0 +1,33 @@
+"""Exhausted: a call that ran out of memory, and in which of its phases; not how much memory there was."""
+
+from __future__ import annotations
+
+from llm_latency.core.units import show
+from llm_latency.record.observe.log import CallLog
+
+# torch.OutOfMemoryError is a RuntimeError, and so is the CPU allocator's (c10/core/impl/alloc_cpu.cpp), which says:
+_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+def is_exhausted(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on the host or on a device."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _WORDS)
+
+
+def explained(log: CallLog, peak_bytes: int | None) -> str:
+    """In which phase a call ran out of memory, and the most that it had used until then."""
+    used = "" if peak_bytes is None else f"; at most {show(float(peak_bytes), 'B')} were in use"
+    return f"llm-latency: memory ran out in {_phase(log)}{used}"
+
+
+def _phase(log: CallLog) -> str:
+    if log.requests and log.requests[-1].facts.get("error"):
+        emissions = len(log.requests[-1].fires)
+        if not emissions:
+            return "prefill, before the first new token"
+        return f"decode, after {emissions} emission{'' if emissions == 1 else 's'}"
+    if log.failed_in is not None:
+        return log.failed_in
+    return "the call, outside of a request that was seen"

@@ -1,0 +1,321 @@
+"""What is read beside the clock: a device's instants, memory by phase, energy, delay; exact on fakes."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from llm_latency.core.measurement import Measurement
+from llm_latency.core.trace import Trace
+from llm_latency.errors import DeviceError
+from llm_latency.record.clock import HostClock
+from llm_latency.record.devices.cpu import Cpu
+from llm_latency.record.devices.device import Device, Telemetry
+from llm_latency.record.devices.session import Session, main_peak
+from llm_latency.record.devices.used import Used, places
+from llm_latency.record.measure import measure
+from llm_latency.record.observe.stream import stream
+from llm_latency.record.timed import timed
+from llm_latency.testing import FakeDevice, ManualClock, ScriptedModel
+
+MS = 1_000_000
+GIB = 2**30
+
+
+def ahead(clock: ManualClock, device: FakeDevice, *, host: str, work: str, steps: int = 4) -> Iterator[int]:
+    """Tokens whose work the host gives to the device in `host` each, and which takes the device `work`."""
+    for token in range(steps):
+        clock.advance(host)
+        device.give(work)
+        yield token
+
+
+def run(host: str, work: str, **device: Any) -> Measurement:
+    """One call of such a stream."""
+    clock = ManualClock()
+    fake = FakeDevice(clock, **device)
+    return measure(lambda: ahead(clock, fake, host=host, work=work), repeat=1, warmup=0, clock=clock, device=fake)
+
+
+def p50s(measured: Measurement, *names: str) -> list[float]:
+    """Medians as plain numbers."""
+    return [float(p50) for name in names if (p50 := measured.reading(name).p50) is not None]
+
+
+def trace_of(measured: Measurement) -> Trace:
+    """The only call."""
+    (trace,) = measured.traces
+    return trace
+
+
+def test_tokens_exist_when_the_device_has_made_them() -> None:
+    """The host is done giving work after 4 ms; the tokens come every 20 ms from 21 ms on."""
+    measured = run("1 ms", "20 ms")
+    (request,) = trace_of(measured).requests
+    assert [1 * MS, 2 * MS, 3 * MS, 4 * MS] == [at for at, _ in request.emissions]
+    assert (21 * MS, 41 * MS, 61 * MS, 81 * MS, 81 * MS) == request.device_ns
+    assert [0.021, 0.02, 0.081, 0.081] == p50s(measured, "ttft", "itl", "e2e", "total")
+    assert not [warning for warning in measured.warnings if "launch-bound" in warning]
+
+
+def test_a_device_that_waits_for_the_host_is_said_to() -> None:
+    """20 ms of Python for each 1 ms of work: tokens exist 1 ms after the host's stamp."""
+    measured = run("20 ms", "1 ms")
+    assert [0.021, 0.02] == p50s(measured, "ttft", "itl")
+    assert [warning for warning in measured.warnings if warning.startswith("launch-bound: ")]
+
+
+def test_a_device_without_marks_leaves_the_hosts_instants() -> None:
+    """Its request has none of its own, and total still waits for it."""
+    measured = run("1 ms", "20 ms", marks=False)
+    assert trace_of(measured).requests[0].device_ns is None
+    assert [0.001, 0.081] == p50s(measured, "ttft", "total")
+
+
+def test_work_from_before_the_call_is_waited_for_first() -> None:
+    """An earlier cell left 500 ms of work on the device, which are no part of this call."""
+    clock = ManualClock()
+    fake = FakeDevice(clock)
+    fake.give("500 ms")
+    with timed("block", clock=clock, device=fake) as t:
+        clock.advance("10 ms")
+    assert ([0.01], 500 * MS) == (p50s(t.measurement, "total"), t.measurement.traces[0].start_ns)
+
+
+def test_memory_is_told_by_phase() -> None:
+    """A script has one peak for each reset: the call's start, its request's start, its first emission, its end."""
+    peaks = [{"allocated": gib * GIB, "reserved": 9 * GIB} for gib in (1, 5, 3, 2)]
+    trace = trace_of(run("1 ms", "2 ms", peaks=peaks))
+    assert {"prefill": 5 * GIB, "decode": 3 * GIB} == trace.requests[0].peak_bytes
+    assert {"allocated": 5 * GIB, "reserved": 9 * GIB} == trace.peak_bytes
+
+
+def test_requests_that_overlap_have_no_memory_of_their_own() -> None:
+    """Whose it was cannot be told; the call's peak can."""
+    clock = ManualClock()
+    fake = FakeDevice(clock, peaks=[{"allocated": gib * GIB} for gib in range(1, 9)])
+    model = ScriptedModel(clock, steps=["1 ms"] * 2)
+
+    def both() -> None:
+        for _ in zip(stream(model.stream()), stream(model.stream()), strict=True):
+            pass
+
+    trace = trace_of(measure(both, repeat=1, warmup=0, clock=clock, device=fake))
+    assert [None, None] == [request.peak_bytes for request in trace.requests]
+    assert trace.peak_bytes is not None and trace.peak_bytes["allocated"] >= 2 * GIB
+
+
+def test_an_inner_watch_does_not_hide_memory_from_the_outer() -> None:
+    """The inner block begins new peaks; what was used before it, and inside it, is the outer's too."""
+    clock = ManualClock()
+    fake = FakeDevice(clock, peaks=[{"allocated": gib * GIB} for gib in (7, 3, 3, 2, 1, 1, 1)])
+    with timed("outer", clock=clock, device=fake) as outer, timed("inner", clock=clock, device=fake) as inner:
+        clock.advance("1 ms")
+    peaks = [t.measurement.traces[0].peak_bytes for t in (outer, inner)]
+    assert peaks[0] is not None and peaks[1] is not None
+    assert (7 * GIB, True) == (peaks[0]["allocated"], peaks[1]["allocated"] < 7 * GIB)
+
+
+def test_energy_is_told_over_the_call() -> None:
+    """A counter from 100 to 340 J in 8 s that moves every 100 ms; four tokens."""
+    readings = [Telemetry(energy_j=joules, energy_step_s=0.1) for joules in (100.0, 340.0)]
+    measured = run("1 s", "2 s", telemetry=readings)
+    assert [240.0, 60.0] == p50s(measured, "energy", "energy_per_token")
+    short = run("1 ms", "2 ms", telemetry=readings)
+    assert [] == p50s(short, "energy")
+
+
+def test_what_held_the_device_back_is_a_warning() -> None:
+    """With the time that its counter tells, and other processes on it."""
+    readings = [Telemetry(held_back_ns={"power": 0}), Telemetry(held_back_ns={"power": 4 * MS}, neighbours=1)]
+    measured = run("1 ms", "2 ms", telemetry=readings)
+    assert ("held back: power, 4.00 ms", "neighbours: 1 other process on the device") == measured.warnings[-3:-1]
+
+
+def test_a_device_that_is_lost_in_the_middle_keeps_the_calls_before() -> None:
+    """The third wait fails: the error says so, and the two calls before travel with it."""
+    clock = ManualClock()
+
+    class Lost(FakeDevice):
+        calls = 0
+
+        def synchronize(self) -> None:
+            if Lost.calls == 3:
+                raise DeviceError("CUDA failed: unspecified launch failure")
+            super().synchronize()
+
+    device = Lost(clock)
+
+    def call() -> None:
+        Lost.calls += 1
+        clock.advance("5 ms")
+
+    with pytest.raises(DeviceError, match="unspecified launch failure") as caught:
+        measure(call, repeat=4, warmup=0, clock=clock, device=device)
+    measured = caught.value.llm_latency_measurement
+    assert ((0.005, 0.005), False) == (measured.total.values, measured.complete)
+
+
+class Drifting:
+    """A device whose clock runs `rate` as fast as the host's and began at another instant; each wait takes 10 µs."""
+
+    def __init__(self, clock: ManualClock, rate: float) -> None:
+        self.clock, self.rate = clock, rate
+
+    def synchronize(self) -> None:
+        """Take 10 µs."""
+        self.clock.advance("10 µs")
+
+    def mark(self) -> int:
+        """The instant on the device's own clock; it is 5 µs until the mark is passed."""
+        return round((self.clock.now_ns() + 5_000) * self.rate) + 123_456
+
+    def elapsed(self, marks: Any) -> tuple[int, ...]:
+        """From the first."""
+        return tuple(mark - marks[0] for mark in marks)
+
+    def reset_peak(self) -> None:
+        """Nothing to reset."""
+
+    def peak_bytes(self) -> None:
+        """Nothing is known."""
+
+    def telemetry(self) -> None:
+        """The same."""
+
+    def describe(self) -> dict[str, object]:
+        """Its name."""
+        return {"device": "drifting"}
+
+
+def test_a_devices_clock_that_runs_apart_is_fixed_at_both_ends() -> None:
+    """One part in ten thousand over ten seconds would be 1 ms at the end."""
+    clock = ManualClock(7)
+    device: Device = Drifting(clock, 1.0001)
+    session = Session(device, clock)
+    session.begin()
+    marks = []
+    for _ in range(10):
+        clock.advance("1 s")
+        marks.append((device.mark(), clock.now_ns() + 5_000))
+    session.end()
+    found = session.instants([mark for mark, _ in marks])
+    assert found is not None
+    assert [expected for _, expected in marks] == pytest.approx(list(found), abs=2)
+
+
+def test_a_device_that_a_call_came_upon_is_fixed_at_its_end() -> None:
+    """It had no beginning: instants count back from the last anchor."""
+    clock = ManualClock()
+    session = Session(Drifting(clock, 1.0), clock)
+    mark = session.device.mark()
+    clock.advance("1 s")
+    session.end()
+    assert (5_000,) == session.instants([mark])
+    assert session.instants([]) is None
+    assert session.instants([None]) is None
+
+
+@pytest.mark.parametrize(
+    ("peaks", "main"),
+    [(None, None), ({}, None), ({"rss": 5}, 5), ({"allocated": 3, "reserved": 9}, 3), ({"reserved": 9}, None)],
+)
+def test_what_was_allocated_stands_for_memory(peaks: dict[str, int] | None, main: int | None) -> None:
+    """Else resident memory."""
+    assert main == main_peak(peaks)
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (None, ()),
+        (SimpleNamespace(device="cuda:1"), ("cuda:1",)),
+        (SimpleNamespace(parameters=lambda: iter([SimpleNamespace(device="mps:0")])), ("mps:0",)),
+        (SimpleNamespace(parameters=lambda: iter([])), ()),
+        (SimpleNamespace(device="cpu", hf_device_map={"a": 1, "b": 0, "c": "cpu"}), ("cuda:0", "cuda:1")),
+        (SimpleNamespace(device="cpu", hf_device_map={"a": "disk", "b": "cpu"}), ("cpu",)),
+        (SimpleNamespace(device="cpu", hf_device_map={}), ("cpu",)),
+    ],
+)
+def test_a_model_says_where_it_lies(model: object, expected: tuple[str, ...]) -> None:
+    """On one device, on several by accelerate's map, or nowhere."""
+    assert expected == places(model)
+
+
+def test_a_given_device_stands_for_all() -> None:
+    """Whatever the models say."""
+    device = FakeDevice(ManualClock())
+    used = Used(device)
+    used.expect((SimpleNamespace(device="cuda:0"),))
+    assert (device, (device,)) == (used.of(SimpleNamespace(device="cuda:0")), used.all)
+
+
+def test_a_device_is_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pool of events is filled once for a recording; the CPU is always there."""
+    made: list[tuple[str, ...]] = []
+
+    def find(*names: str) -> Device:
+        made.append(names)
+        return FakeDevice(ManualClock(), device="+".join(names))
+
+    monkeypatch.setattr("llm_latency.record.devices.used.find", find)
+    used = Used()
+    one = used.of(SimpleNamespace(device="cuda:0"))
+    used.expect((SimpleNamespace(device="cuda:0"), SimpleNamespace(device="cuda:1"), object()))
+    assert one is used.of(SimpleNamespace(device="cuda:0"))
+    assert ([("cuda:0",), ("cuda:1",)], 3) == (made, len(used.all))
+    assert isinstance(used.of(None), Cpu)
+
+
+def test_an_accelerator_that_the_process_has_used_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cell may call torch without any model; one that is not there is no error before it is called."""
+    cuda = SimpleNamespace(is_initialized=lambda: True, current_device=lambda: 2)
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda, xpu=None))
+    made: list[tuple[str, ...]] = []
+
+    def find(*names: str) -> Device:
+        made.append(names)
+        raise DeviceError("not here")
+
+    monkeypatch.setattr("llm_latency.record.devices.used.find", find)
+    used = Used()
+    used.expect(())
+    assert ([("cuda:2",)], 1) == (made, len(used.all))
+
+
+def test_a_thread_of_the_calls_own_has_its_delay_read(run_in_thread: Callable[[Callable[[], object]], None]) -> None:
+    """Readings come from whatever thread the request runs in, at its instants."""
+    model = ScriptedModel(prefill="3 ms", steps=["1 ms"] * 2)
+    with timed("block") as t:
+        run_in_thread(lambda: list(stream(model.stream())))
+    (trace,) = t.measurement.traces
+    if trace.contention is not None:
+        instants = [at for at, _ in trace.contention.readings]
+        assert instants == sorted(instants)
+        (request,) = trace.requests
+        assert request.emissions[0][0] in instants
+        assert (trace.start_ns, trace.stop_ns) == (instants[0], instants[-1])
+
+
+@pytest.fixture
+def run_in_thread() -> Callable[[Callable[[], object]], None]:
+    """Run something in a thread of its own and wait."""
+
+    def run(work: Callable[[], object]) -> None:
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+
+    return run
+
+
+def test_a_cpu_needs_no_marks() -> None:
+    """Its requests carry no instants beside the host's."""
+    model = ScriptedModel(prefill="1 ms", steps=["1 ms"])
+    (trace,) = measure(model.stream, repeat=1, warmup=0, clock=HostClock()).traces
+    assert trace.requests[0].device_ns is None
