@@ -23,6 +23,10 @@ def stream(items: Iterable[Item]) -> Iterator[Item]:
             if request is not None:
                 request.fire(1)
             yield item
+    except Exception as error:
+        if request is not None:
+            request.facts["error"] = type(error).__name__
+        raise
     finally:
         if request is not None:
             request.end()
@@ -36,6 +40,10 @@ async def stream_async(items: AsyncIterable[Item]) -> AsyncIterator[Item]:
             if request is not None:
                 request.fire(1)
             yield item
+    except Exception as error:
+        if request is not None:
+            request.facts["error"] = type(error).__name__
+        raise
     finally:
         if request is not None:
             request.end()
