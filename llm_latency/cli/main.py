@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -24,7 +26,7 @@ examples:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code. Misuse ends here too, and help and version."""
-    with _any_character():
+    with _any_character(), _terminable():
         try:
             given = make_parser().parse_args(argv)
             return int(given.run(given))
@@ -46,6 +48,22 @@ def make_parser() -> Parser:
     time.add_command(commands)
     env.add_command(commands)
     return parser
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Take SIGTERM, which a job's time limit sends, as Ctrl-C: what was measured until then is kept."""
+    is_free = (
+        threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    )
+    if not is_free:
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @contextmanager

@@ -35,7 +35,7 @@ examples:
 
 exit codes:
   0 measured, no budget failed   1 a budget failed   2 misuse, or the target cannot be timed
-  3 a budget is undecided, with --strict   130 interrupted; what was measured until then is shown and written
+  3 a budget is undecided, with --strict   130 interrupted or terminated; what was measured until then is kept
 """
 
 

@@ -53,7 +53,7 @@ def test_an_interrupt_outside_any_call_is_quiet(
 ) -> None:
     """No traceback."""
 
-    def interrupt() -> None:
+    def interrupt(device: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(env, "read_environment", interrupt)

@@ -287,9 +287,10 @@ def test_a_program_that_ends_in_its_first_call(command: Run, program: Path, name
     assert "llm_latency" not in run.stderr
 
 
-@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT to a process")
-def test_ctrl_c_shows_and_writes_what_there_is(program: Path, tmp_path: Path) -> None:
-    """SIGINT after the fifth call of a run that would take minutes."""
+@pytest.mark.skipif(os.name != "posix", reason="sends signals to a process")
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_shows_and_writes_what_there_is(sent: signal.Signals, program: Path, tmp_path: Path) -> None:
+    """Ctrl-C, or a job's time limit, after the fifth call of a run that would take minutes."""
     words = [sys.executable, "-Im", "llm_latency.cli", "time", f"{program}:count"]
     words += ["--repeat", "10000", "--warmup", "1", "--json", str(tmp_path / "x.json")]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8")
@@ -299,7 +300,7 @@ def test_ctrl_c_shows_and_writes_what_there_is(program: Path, tmp_path: Path) ->
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     out, err = process.communicate(timeout=60)
     assert 130 == process.returncode
     assert "PARTIAL: KeyboardInterrupt after" in out

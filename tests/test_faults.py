@@ -1,0 +1,176 @@
+"""What goes wrong from outside: kills while a result is written, two writers at once, systems that report nothing."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import threading
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from llm_latency.core.measurement import load, save
+from llm_latency.core.metrics import METRICS
+from llm_latency.errors import ClockError
+from llm_latency.record import contention, disturbances, machine
+from llm_latency.record.devices import cpu
+from llm_latency.record.measure import measure
+from llm_latency.record.observe.stream import stream
+from llm_latency.record.timed import timed
+from llm_latency.testing import FakeDevice, ManualClock, ScriptedModel
+
+KILLS = 120
+# Forks writers of two results in turn, kills each after a random while, and reads what is left.
+DRIVER = """
+import os, random, signal, sys, time
+from llm_latency.core.measurement import load, save
+from llm_latency.record.measure import measure
+from llm_latency.testing import ManualClock, ScriptedModel
+
+path, kills, chance = sys.argv[1], int(sys.argv[2]), random.Random(7)
+def made(steps, repeat):
+    clock = ManualClock()
+    model = ScriptedModel(clock, steps=["1 ms"] * steps)
+    return measure(model.stream, name=f"{steps}", repeat=repeat, warmup=0, clock=clock)
+results = [made(9, 3), made(40, 400)]  # 6 kB and 1 MB of JSON
+whole = {result.name: result for result in results}
+begin = time.perf_counter()
+for result in reversed(results):
+    save(result, path)
+longest = 3 * (time.perf_counter() - begin)
+seen = {name: 0 for name in whole}
+for _ in range(kills):
+    child = os.fork()
+    if child == 0:
+        turn = 0
+        while True:
+            turn += 1
+            save(results[turn % 2], path)
+    time.sleep(chance.uniform(0.0, longest))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    left = load(path)
+    assert left == whole[left.name], "half a result"
+    seen[left.name] += 1
+print(*seen.values())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks its writers")
+@pytest.mark.slow
+def test_a_kill_while_a_result_is_written_leaves_the_old_or_the_new_one(tmp_path: Path) -> None:
+    """120 kills at random instants of writers that do nothing else; both kinds of result are found afterwards."""
+    words = [sys.executable, "-Ic", DRIVER, str(tmp_path / "result.json"), str(KILLS)]
+    run = subprocess.run(words, capture_output=True, text=True, check=False, timeout=300)
+    assert (0, "") == (run.returncode, run.stderr)
+    seen = [int(word) for word in run.stdout.split()]
+    assert KILLS == sum(seen)
+    assert all(seen)
+
+
+def test_two_writers_at_once_leave_one_whole_result(tmp_path: Path) -> None:
+    """Threads that save different results under one name, forty times each."""
+    clock = ManualClock()
+    results = [
+        measure(ScriptedModel(clock, steps=["1 ms"] * steps).stream, repeat=2, warmup=0, clock=clock, name=str(steps))
+        for steps in (2, 300)
+    ]
+    path = tmp_path / "result.json"
+
+    def write(index: int) -> None:
+        for _ in range(40):
+            save(results[index], path)
+
+    writers = [threading.Thread(target=write, args=(index,)) for index in (0, 1)]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        if path.exists():
+            assert load(path) in results
+    for writer in writers:
+        writer.join()
+    assert ["result.json"] == os.listdir(tmp_path)
+
+
+def test_a_system_that_reports_nothing_still_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without /proc: no delay, no memory, no steal, no processor's name, and every clock metric has its value."""
+    for module, name in (
+        (contention, "_TASKS"),
+        (disturbances, "_STAT"),
+        (disturbances, "_CGROUP"),
+        (cpu, "_STATUS"),
+        (cpu, "_CLEAR"),
+    ):
+        monkeypatch.setattr(module, name, tmp_path / "missing" / name)
+    monkeypatch.setattr(disturbances, "_CGROUP_ROOT", tmp_path / "missing")
+    monkeypatch.setattr(machine, "Path", lambda _: tmp_path / "missing" / "cpuinfo")
+    disturbances._cpu_stat.cache_clear()
+    try:
+        measured = measure(ScriptedModel(prefill="3 ms", steps=["2 ms"] * 3).stream, repeat=6, warmup=0)
+    finally:
+        disturbances._cpu_stat.cache_clear()
+    assert [None] * 6 == [trace.contention for trace in measured.traces]
+    for name in ("peak_memory", "ttft_own", "tpot_own", "e2e_own", "energy"):
+        assert not measured.reading(name)
+    for name in ("ttft", "tpot", "itl", "e2e", "total", "output_throughput"):
+        assert measured.reading(name).n >= 6
+    assert {"peak_memory", "ttft_own"} <= set(METRICS)
+
+
+@pytest.mark.parametrize("when", ["in a request", "after it"])
+def test_a_clock_that_steps_back_is_an_error_with_the_calls_before(when: str) -> None:
+    """Two calls are kept; the third saw its clock go back."""
+    clock = ManualClock(10**9)
+    model = ScriptedModel(clock, steps=["5 ms"])
+
+    def call() -> None:
+        for token in stream(model.stream()):
+            if model.calls == 3 and token == 1 and when == "in a request":
+                clock.step_back("900 ms")
+        if model.calls == 3 and when == "after it":
+            clock.step_back("900 ms")
+
+    with pytest.raises(ClockError, match="must not step") as caught:
+        measure(call, repeat=5, warmup=0, clock=clock)
+    assert 2 == len(caught.value.llm_latency_measurement.traces)
+
+
+def test_a_collection_in_the_middle_is_noted_in_its_call() -> None:
+    """400,000 rings are collected between two tokens: the gap is long, and the trace says why."""
+
+    def call() -> None:
+        for token in stream(iter(range(4))):
+            if token == 1:
+                rings: list[list[object]] = [[] for _ in range(400_000)]
+                for ring in rings:
+                    ring.append(ring)
+                del rings, ring
+                gc.collect()
+
+    measured = measure(call, repeat=1, warmup=0)
+    (trace,) = measured.traces
+    collections = [note for note in trace.annotations if note.kind == "gc"]
+    gaps = [(a[0], b[0]) for a, b in pairwise(trace.requests[0].emissions)]
+    longest = max(gaps, key=lambda gap: gap[1] - gap[0])
+    assert any(longest[0] <= note.at_ns and note.at_ns + note.duration_ns <= longest[1] for note in collections)
+    assert any(warning.startswith("gc: generation 2") for warning in measured.warnings)
+
+
+def test_a_watch_that_cannot_begin_leaves_nothing_behind() -> None:
+    """The device fails before the clock starts: nobody listens afterwards, and the next watch is clean."""
+    clock = ManualClock()
+    before = list(gc.callbacks)
+
+    class Broken(FakeDevice):
+        def reset_peak(self) -> None:
+            raise RuntimeError("driver gone")
+
+    with pytest.raises(RuntimeError, match="driver gone"), timed("block", clock=clock, device=Broken(clock)):
+        pass
+    assert before == gc.callbacks
+    with timed("block", clock=clock, device=FakeDevice(clock)) as t:
+        clock.advance("1 ms")
+    assert (0.001,) == t.measurement.total.values
