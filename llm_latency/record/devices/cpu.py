@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-_STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_STATUS, _CLEAR = "/proc/self/status", "/proc/self/clear_refs"
 
 
 class Cpu:
@@ -29,20 +29,32 @@ class Cpu:
     def reset_peak(self) -> None:
         """Set VmHWM back to the current resident size (proc(5), clear_refs 5), where the kernel allows it."""
         try:
-            _CLEAR.write_text("5")
+            descriptor = os.open(_CLEAR, os.O_WRONLY)
+            try:
+                os.write(descriptor, b"5")
+            finally:
+                os.close(descriptor)
             self._can_reset = True
         except OSError:
             self._can_reset = False
 
     def peak_bytes(self) -> Mapping[str, int] | None:
-        """Return {"rss": bytes} since `reset_peak`, or None where the system does not report it."""
+        """Return {"rss": bytes} since `reset_peak`, or None where the system does not report it.
+
+        Read at first emissions too: not through a Path, which takes three times as long.
+        """
         if not self._can_reset:
             return None
         try:
-            line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
-        except (OSError, StopIteration):
+            descriptor = os.open(_STATUS, os.O_RDONLY)
+            try:
+                status = os.read(descriptor, 1 << 16)
+            finally:
+                os.close(descriptor)
+        except OSError:
             return None
-        return {"rss": int(line.split()[1]) * 1024}
+        found = status.partition(b"VmHWM:")[2].split(None, 1)
+        return {"rss": int(found[0]) * 1024} if found else None
 
     def describe(self) -> Mapping[str, object]:
         """Name the device."""
