@@ -2,6 +2,8 @@
 
 # Options for pytest, as in: make test PYTEST_ARGS="-m 'not slow' -n 2"
 PYTEST_ARGS ?=
+# Options for the benchmarks, as in: make bench BENCH_ARGS="--quick --only observer"
+BENCH_ARGS ?=
 
 # The first of these that runs and is new enough; or name one: make test PYTHON=/path/to/python
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
@@ -15,10 +17,10 @@ DEV := $(VENV)/.installed-dev
 DEMO := $(if $(wildcard $(DEV)),$(DEV),$(VENV)/.installed-demo)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test notebook bench lint clean
+.PHONY: help demo test notebook bench gpu-check lint clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
 
 demo: $(DEMO) ## time a GPT-2-shaped model for 20 s, execute the quickstart notebook, and say where its HTML lies
 	$(BIN)/llm-latency time shape:gpt2 --threads 1 --new-tokens 16 --time-budget 20
@@ -31,10 +33,12 @@ test: $(DEV) ## run the tests against the installed package
 notebook: $(DEV) ## open JupyterLab on the notebooks
 	$(BIN)/python -m jupyterlab notebooks
 
-bench: $(DEV) ## run every benchmark
-	@set -e; for bench in benchmarks/bench_*.py; do \
-		test -e "$$bench" || { echo "There is no benchmarks/bench_*.py."; exit 1; }; \
-		echo "== $$bench"; $(BIN)/python "$$bench"; done
+bench: $(DEV) ## run every benchmark, into docs/measurements
+	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
+
+# No environment is made: a machine with a GPU has a torch that fits it. Without network; see docs/gpu.md.
+gpu-check: ## run everything that needs an NVIDIA GPU, with the packages that PYTHON has (make gpu-check PYTHON=python3)
+	PYTHONPATH="$(CURDIR):$(CURDIR)/pytest_plugin" "$(PYTHON)" benchmarks/gpu_check.py --out docs/measurements
 
 lint: $(DEV) ## check style, formatting, types and import contracts
 	$(BIN)/ruff check

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from llm_latency.core.units import parse
 from llm_latency.errors import DeviceError, UsageError
 from llm_latency.record.clock import Clock, HostClock
+from llm_latency.record.devices.telemetry import Telemetry
 
 Duration = int | str
 # time.sleep of Linux wakes 50 µs late by default (prctl(2), PR_SET_TIMERSLACK) and later on a busy machine: sleep
@@ -54,27 +55,39 @@ class ManualClock:
 
 
 class FakeDevice:
-    """A device whose work takes the time that it is given, and whose memory peaks are those of a script.
+    """A device whose work takes the time that it is given, beside the host; memory and counters come from scripts.
 
-    `peaks` has one high-water mark a call, bytes by what they count such as {"allocated": 6 * 2**30}, the last for
-    every call after it; without it the device does not see its memory. `synchronize_count` and `reset_count` say
-    how often the device was waited for, and how often its peak was reset.
+    `peaks` has a high-water mark for each `reset_peak`, in bytes by what they count, such as
+    {"allocated": 6 * 2**30}; `telemetry` one Telemetry for each reading (a call is read before and after). The last of
+    a script stays for all that come after; without a script the device does not see its memory, or has no counters.
+    `facts` go into the environment, such as {"driver": "570.86"}. The counts say how often it was waited for, its
+    peak reset and its counters read.
     """
 
     def __init__(
-        self, clock: ManualClock, *, peaks: Sequence[Mapping[str, int]] = (), device: str = "fake", marks: bool = True
+        self,
+        clock: ManualClock,
+        *,
+        peaks: Sequence[Mapping[str, int]] = (),
+        telemetry: Sequence[Telemetry] = (),
+        facts: Mapping[str, object] | None = None,
+        device: str = "fake",
+        marks: bool = True,
     ) -> None:
         """Have no work; without `marks` the device cannot mark instants."""
         self.clock = clock
         self.synchronize_count = 0
         self.reset_count = 0
+        self.telemetry_count = 0
         self._peaks = tuple(dict(peak) for peak in peaks)
+        self._telemetry = tuple(telemetry)
+        self._facts = dict(facts or {})
         self._device = device
         self._marks = marks
         self._done_ns: int | None = None
 
     def give(self, duration: Duration) -> None:
-        """Queue work that takes `duration` on the device; the clock goes on only in `synchronize`."""
+        """Queue work that takes `duration` on the device, behind what it has; the clock goes on in `synchronize`."""
         self._done_ns = self._end_of_work_ns() + nanoseconds(duration)
 
     def synchronize(self) -> None:
@@ -101,14 +114,19 @@ class FakeDevice:
         self.reset_count += 1
 
     def peak_bytes(self) -> Mapping[str, int] | None:
-        """The script's peak for this call, or None without a script."""
+        """The script's peak since the last reset, or None without a script."""
         if not self._peaks:
             return None
         return dict(self._peaks[min(max(self.reset_count, 1), len(self._peaks)) - 1])
 
     def describe(self) -> Mapping[str, object]:
-        """Name the device."""
-        return {"device": self._device}
+        """Name the device, with the facts that were given."""
+        return {"device": self._device} | self._facts
+
+    def telemetry(self) -> Telemetry | None:
+        """The script's next reading, or None without a script."""
+        self.telemetry_count += 1
+        return self._telemetry[min(self.telemetry_count, len(self._telemetry)) - 1] if self._telemetry else None
 
     def _end_of_work_ns(self) -> int:
         now_ns = self.clock.now_ns()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
@@ -12,6 +13,8 @@ import pytest
 from llm_latency.errors import DeviceError, UsageError
 from llm_latency.record.clock import Clock, HostClock
 from llm_latency.record.devices.device import Device
+from llm_latency.record.devices.telemetry import Telemetry
+from llm_latency.record.measure import measure
 from llm_latency.testing import FakeDevice, ManualClock, ScriptedModel, nanoseconds
 
 MS = 1_000_000
@@ -136,22 +139,55 @@ def test_a_device_that_cannot_mark_has_no_times() -> None:
     assert device.elapsed([None, None]) is None
 
 
-def test_peaks_come_from_the_script_a_call_each() -> None:
-    """The last stays; without a script the device does not see its memory."""
+def test_peaks_come_from_the_script_one_a_reset() -> None:
+    """The last stays; reading twice gives the same; without a script the device does not see its memory."""
     device = FakeDevice(ManualClock(), peaks=[{"allocated": 1}, {"allocated": 3, "reserved": 4}])
     seen = []
     for _ in range(3):
         device.reset_peak()
+        device.peak_bytes()
         seen.append(device.peak_bytes())
     assert [{"allocated": 1}, {"allocated": 3, "reserved": 4}, {"allocated": 3, "reserved": 4}] == seen
     assert 3 == device.reset_count
     assert FakeDevice(ManualClock()).peak_bytes() is None
 
 
+def test_counters_come_from_the_script_one_a_reading() -> None:
+    """The last stays; without a script the device has none."""
+    before, after = Telemetry(energy_j=1.0), Telemetry(energy_j=8.5, reasons=("power cap",))
+    device = FakeDevice(ManualClock(), telemetry=[before, after])
+    assert [before, after, after] == [device.telemetry() for _ in range(3)]
+    assert 3 == device.telemetry_count
+    assert FakeDevice(ManualClock()).telemetry() is None
+
+
+def test_a_call_is_timed_on_host_and_device_apart() -> None:
+    """Two tokens that the host gives at 1 and 2 ms and the device has at 11 and 21: both clocks are in the request."""
+    clock = ManualClock()
+    counters = [Telemetry(energy_j=10.0, energy_step_s=0.001), Telemetry(energy_j=13.0, energy_step_s=0.001)]
+    device = FakeDevice(clock, telemetry=counters, facts={"driver": "570.86"})
+
+    def tokens() -> Iterator[int]:
+        for token in range(2):
+            clock.advance("1 ms")
+            device.give("10 ms")
+            yield token
+
+    measurement = measure(tokens, repeat=1, warmup=0, clock=clock, device=device)
+    (trace,) = measurement.traces
+    (request,) = trace.requests
+    assert [1 * MS, 2 * MS] == [host_ns - trace.start_ns for host_ns, _ in request.emissions]
+    assert [11 * MS, 21 * MS] == [device_ns - trace.start_ns for device_ns, _ in request.instants]
+    assert 21 * MS == trace.stop_ns - trace.start_ns
+    assert 3.0 == trace.energy_j
+    assert "570.86" == measurement.environment.driver
+
+
 def test_a_device_has_a_name() -> None:
-    """For the environment."""
+    """For the environment, with whatever else is known."""
     names = [FakeDevice(ManualClock()).describe(), FakeDevice(ManualClock(), device="cuda").describe()]
     assert [{"device": "fake"}, {"device": "cuda"}] == names
+    assert {"device": "fake", "clocks_mhz": 1980} == FakeDevice(ManualClock(), facts={"clocks_mhz": 1980}).describe()
 
 
 # --- ScriptedModel ---

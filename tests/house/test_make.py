@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-TARGETS = ["help", "demo", "test", "notebook", "bench", "lint", "clean"]
+TARGETS = ["help", "demo", "test", "notebook", "bench", "gpu-check", "lint", "clean"]
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 
@@ -94,6 +94,13 @@ def test_the_demo_installs_less_and_is_content_with_more(checkout: Checkout) -> 
     checkout.make("test")
     checkout.make("demo")
     assert [".[all,demo]", ".[all,dev]"] == checkout.installs()
+
+
+def test_the_gpu_check_makes_no_environment(checkout: Checkout) -> None:
+    """It runs with the Python that is named, in which the checkout is found by its path."""
+    assert checkout.make("gpu-check").returncode == 0
+    assert "benchmarks/gpu_check.py --out docs/measurements\n" == (checkout.folder / "log").read_text(encoding="utf-8")
+    assert not (checkout.folder / ".venv").exists()
 
 
 def test_an_old_python_is_refused_with_what_to_do(checkout: Checkout) -> None:

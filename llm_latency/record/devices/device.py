@@ -5,25 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-import msgspec
-
 from llm_latency.errors import DeviceError
 from llm_latency.record.devices.cpu import Cpu
+from llm_latency.record.devices.telemetry import Telemetry
+
+__all__ = ["Device", "Telemetry", "find"]
 
 
-class Telemetry(msgspec.Struct, frozen=True, kw_only=True):
-    """A device's own counters at an instant; None or empty where it does not report them.
-
-    `energy_j` and `held_back_ns` count from some fixed instant: joules, and by reason the nanoseconds for which
-    the device did not run at its full clock. `reasons` name what holds it back now, `neighbours` is the number of
-    other processes on it. `energy_step_s` is how often the energy counter moves, in seconds.
-    """
-
-    energy_j: float | None = None
-    energy_step_s: float | None = None
-    held_back_ns: dict[str, int] = {}
-    reasons: tuple[str, ...] = ()
-    neighbours: int | None = None
+_KINDS = ("cpu", "cuda", "mps", "xpu")
 
 
 class Device(Protocol):
@@ -38,7 +27,7 @@ class Device(Protocol):
         ...
 
     def elapsed(self, marks: Sequence[object]) -> tuple[int, ...] | None:
-        """Nanoseconds on the device from the first mark to each mark; only after `synchronize`, and once."""
+        """Nanoseconds on the device from the first mark to each mark; only after `synchronize`."""
         ...
 
     def reset_peak(self) -> None:
@@ -58,11 +47,33 @@ class Device(Protocol):
         ...
 
 
-def find(name: str) -> Device:
-    """Device by torch's name for it; raises DeviceError for a kind whose waiting we do not know."""
-    if name.split(":", maxsplit=1)[0] == "cpu":
-        return Cpu()
-    raise DeviceError(
-        f"a model on {name!r} was called, and this version knows how to wait for 'cpu' only; a time without"
-        " waiting for the device would be wrong. Move the model to the CPU, or wait for the release that adds it"
-    )
+def find(*names: str) -> Device:
+    """Device by torch's names for where the models of a call are, such as "cuda:0"; several of one kind are one device.
+
+    A CPU beside another kind needs no waiting. Raises DeviceError for a kind whose waiting we do not know, for kinds
+    that cannot be timed together, and for a device that is not there.
+    """
+    indices: dict[str, list[int | None]] = {}
+    for name in names:
+        kind, _, index = name.partition(":")
+        if kind not in _KINDS or (index and not index.isdecimal()):
+            raise DeviceError(
+                f"a model on {name!r} was called, and this version knows how to wait for {', '.join(_KINDS)} only; a"
+                " time without waiting for the device would be wrong. Move the model to the CPU or to one of these"
+            )
+        indices.setdefault(kind, []).append(int(index) if index else None)
+    indices.pop("cpu", None)
+    if len(indices) > 1:
+        raise DeviceError(
+            f"models on {' and '.join(sorted(indices))} were called in one call, and there is no clock for both;"
+            " expected one kind of device beside the CPU. Measure them apart"
+        )
+    for kind, found in indices.items():
+        if kind == "cuda":
+            from llm_latency.record.devices.cuda import Cuda
+
+            return Cuda(tuple(found))
+        from llm_latency.record.devices.accelerator import Accelerator
+
+        return Accelerator(kind, tuple(found))
+    return Cpu()
