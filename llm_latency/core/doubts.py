@@ -11,6 +11,8 @@ from llm_latency.core.units import show
 
 # A delay below this share of a call is inside what its interval says anyway: undisturbed calls differ by 2.7 % (CV).
 _MATERIAL = 0.05
+# Of a process alone on its cores some ten a second are seen; a neighbour makes it hundreds (Linux, slices of 3 ms).
+_MANY_SWITCHES_PER_SECOND = 100.0
 # The device has caught up with the host when less than this share of a step is left to do at the emission's stamp.
 _CAUGHT_UP = 0.1
 
@@ -18,7 +20,14 @@ _CAUGHT_UP = 0.1
 def doubts(traces: Sequence[Trace]) -> tuple[str, ...]:
     """Sentences about counted calls: unequal work, what disturbed them, who set their pace, what was not seen."""
     notes = {note for trace in traces for request in trace.requests for note in request.notes}
-    found = [*_unequal_work(traces), *_delayed(traces), *_annotated(traces), *_launch_bound(traces), *sorted(notes)]
+    found = [
+        *_unequal_work(traces),
+        *_delayed(traces),
+        *_switched(traces),
+        *_annotated(traces),
+        *_launch_bound(traces),
+        *sorted(notes),
+    ]
     return tuple(dict.fromkeys(found))
 
 
@@ -49,6 +58,18 @@ def _delayed(traces: Sequence[Trace]) -> Iterator[str]:
         yield (
             f"other programs had this process's cores for {most}{worst:.0%} of the time of {which};"
             " ttft_own, tpot_own and e2e_own are without it"
+        )
+
+
+def _switched(traces: Sequence[Trace]) -> Iterator[str]:
+    """Where the system does not report delay, how often it took cores away is all that there is."""
+    told = [(t.contention.switches or 0, t) for t in traces if t.contention and not t.contention.readings]
+    seconds = sum(trace.elapsed_ns(trace.start_ns, trace.stop_ns) for _, trace in told) / 1e9
+    count = sum(switches for switches, _ in told)
+    if told and seconds > 0 and count / seconds > _MANY_SWITCHES_PER_SECOND:
+        yield (
+            f"cores were taken from this process {count} times in {show(seconds, 's')}: other programs ran; this"
+            " system does not report for how long"
         )
 
 

@@ -73,10 +73,12 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class Contention(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Readings of (instant in ns, delay so far in ns) at a call's entry, its requests' first emissions and ends.
 
-    The delay is the time during which the call's threads were ready to run and other programs had their cores.
+    The delay is the time during which the call's threads were ready to run and other programs had their cores; no
+    readings where the system does not report it. `switches` counts how often a core was taken from the process.
     """
 
     readings: tuple[tuple[int, int], ...] = ()
+    switches: int | None = None
 
 
 class Annotation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -43,6 +43,15 @@ def displaced_ns(threads: Sequence[Times], *, wall_ns: int, cores: int) -> int:
     return round(min(wall_ns, (1.0 - weight) * added + weight * (1.0 - undisturbed) * wall_ns))
 
 
+def involuntary_switches() -> int | None:
+    """How often a core was taken from this process until now (getrusage(2), ru_nivcsw); None on Windows."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+
+
 class RunQueue:
     """Delay of this process's threads since `begin`, read at the instants that it is asked for.
 

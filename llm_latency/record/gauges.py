@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from llm_latency.core.trace import Annotation, Contention
 from llm_latency.errors import DeviceError
 from llm_latency.record.clock import Clock
-from llm_latency.record.contention import RunQueue
+from llm_latency.record.contention import RunQueue, involuntary_switches
 from llm_latency.record.devices.cpu import Cpu
 from llm_latency.record.devices.device import Device
 from llm_latency.record.devices.session import Session, main_peak
@@ -48,6 +48,7 @@ class Gauges:
         self._running: list[Readings] = []
         self._ran_on: list[Device] = []
         self.refused: DeviceError | None = None
+        self._switches: int | None = None
 
     def begin(self, models: tuple[object, ...]) -> None:
         """Wait for the devices and read everything once, before the clock starts."""
@@ -58,6 +59,7 @@ class Gauges:
         for device in self._used.all:
             self._session(device).begin()
         self._disturbances.begin()
+        self._switches = involuntary_switches()
         self._queue.begin()
 
     def start(self, start_ns: int) -> None:
@@ -72,6 +74,8 @@ class Gauges:
     def end(self, stop_ns: int) -> None:
         """Read everything again, after the clock has stopped."""
         self._queue.read(stop_ns)
+        switches = involuntary_switches()
+        self._switches = None if switches is None or self._switches is None else switches - self._switches
         self._disturbances.end(stop_ns)
         for session in self._sessions.values():
             session.end()
@@ -150,8 +154,11 @@ class Gauges:
 
     @property
     def contention(self) -> Contention | None:
-        """Readings of the delay, or None where the system does not report it."""
-        return Contention(readings=tuple(self._queue.readings)) if self._queue.readings else None
+        """Readings of the delay and how often a core was taken away; None where the system reports neither."""
+        readings = tuple(self._queue.readings)
+        return (
+            Contention(readings=readings, switches=self._switches) if readings or self._switches is not None else None
+        )
 
     def annotations(self, *, stop_ns: int) -> tuple[Annotation, ...]:
         """What else happened: to the process, to the machine, to the device."""

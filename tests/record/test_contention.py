@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from llm_latency.record import contention
-from llm_latency.record.contention import RunQueue, displaced_ns
+from llm_latency.record.contention import RunQueue, displaced_ns, involuntary_switches
 
 MS = 1_000_000
 needs_schedstat = pytest.mark.skipif(
@@ -151,6 +151,15 @@ def test_every_file_is_closed_again(tasks: FakeTasks) -> None:
     queue.close()
     after = set(os.listdir("/proc/self/fd")) if before else set()
     assert before == after
+
+
+def test_involuntary_switches_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number that never falls; None where Python has no getrusage."""
+    first = involuntary_switches()
+    second = involuntary_switches()
+    assert (first is None and second is None) or (first is not None and second is not None and first <= second)
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert involuntary_switches() is None
 
 
 @needs_schedstat
