@@ -1,9 +1,12 @@
 """What our pytest plugin adds to every start of pytest, in CPU time, beside pytest-benchmark's; not what a test costs.
 
-`pytest --co -q` in a git repository without tests: with no plugin, an empty one, ours, and pytest-benchmark's, in
-random order within each round; CPU time of the process and of those that it started (getrusage(2), by os.wait4). The
-goal is at most 15 % of what pytest-benchmark adds. What a plugin adds is also counted from the empty one: `-p NAME`
-makes pytest read the entry points of every installed distribution, which it otherwise does once for all.
+`pytest --co -q` in a git repository without tests, two ways, in random order within each round; CPU time of the process
+and of those that it started. *Alone*: plugins are not looked for, and one is named with `-p`: none, an empty one, ours,
+pytest-benchmark's; `-p NAME` makes pytest read the entry points of every installed distribution, so what a plugin adds
+is also counted from the empty one. *Ordinary*: pytest finds all installed plugins by itself, and one of them is blocked
+with `-p no:NAME`: what its start costs is what the start is shorter by. The goal is at most 15 % of pytest-benchmark's.
+
+python benchmarks/bench_plugin_start.py [--quick]
 """
 
 from __future__ import annotations
@@ -15,113 +18,94 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-from llm_latency.core.stats import Sample, Summary, summarize
+from rounds import cpu_seconds, measured, middle, milliseconds, more
 
 GOAL = 0.15
 EMPTY = "empty_plugin"
-PLUGINS = {
-    "no plugin": None,
-    "an empty plugin": EMPTY,
-    "llm-latency": "pytest_llm_latency.plugin",
-    "pytest-benchmark": "pytest_benchmark.plugin",
+ALONE = {
+    "no plugin": [],
+    "an empty plugin": ["-p", EMPTY],
+    "llm-latency": ["-p", "pytest_llm_latency.plugin"],
+    "pytest-benchmark": ["-p", "pytest_benchmark.plugin"],
+}
+# Without it pytest-asyncio, which is one of the plugins of our environment, prints a page of warnings at each start.
+_QUIET = ["-o", "asyncio_default_fixture_loop_scope=function"]
+# By the names of the entry points.
+ORDINARY = {
+    "all plugins": _QUIET,
+    "all but llm-latency": [*_QUIET, "-p", "no:llm_latency"],
+    "all but pytest-benchmark": [*_QUIET, "-p", "no:benchmark"],
 }
 
 
-def cpu_seconds(plugin: str | None, folder: str) -> float:
-    """User and system time of one `pytest --co -q`, in seconds."""
-    command = [sys.executable, "-m", "pytest", "--co", "-q", *(["-p", plugin] if plugin else [])]
-    environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+def start(name: str, folder: str) -> float:
+    """CPU seconds of one `pytest --co -q`."""
+    environment = dict(os.environ)
     # Where it is set, a package that pip did not install would be compiled at every start.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 5:  # pytest.ExitCode.NO_TESTS_COLLECTED
-        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}; expected 5, no tests collected")
-    return usage.ru_utime + usage.ru_stime
+    environment.pop("PYTEST_DISABLE_PLUGIN_AUTOLOAD", None)
+    if name in ALONE:
+        environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    command = [sys.executable, "-m", "pytest", "--co", "-q", *(ALONE | ORDINARY)[name]]
+    return cpu_seconds(command, folder=folder, environment=environment, expected=5)  # 5: no tests collected
 
 
-def measure(rounds: int, seed: int) -> dict[str, list[float]]:
-    """CPU seconds of each plugin, one value a round, after one round that only fills the caches of bytecode."""
-    order = random.Random(seed)
-    seconds: dict[str, list[float]] = {name: [] for name in PLUGINS}
-    with tempfile.TemporaryDirectory() as folder:
-        # pytest-benchmark asks git about the commit, as it does for every user who has one.
-        for arguments in (
-            ["init", "-q"],
-            ["-c", "user.name=a", "-c", "user.email=a", "commit", "-q", "--allow-empty", "-m", "a"],
-        ):
-            subprocess.run(["git", *arguments], cwd=folder, check=True)
-        (Path(folder) / f"{EMPTY}.py").write_text('"""A plugin without hooks."""\n', encoding="utf-8")
-        for index in range(rounds + 1):
-            names = list(PLUGINS)
-            order.shuffle(names)
-            for name in names:
-                value = cpu_seconds(PLUGINS[name], folder)
-                if index:
-                    seconds[name].append(value)
-    return seconds
+def prepare(folder: str) -> None:
+    """A git repository, since pytest-benchmark asks git about the commit, as it does for every user who has one."""
+    identity = ["-c", "user.name=a", "-c", "user.email=a"]
+    for arguments in (["init", "-q"], [*identity, "commit", "-q", "--allow-empty", "-m", "a"]):
+        subprocess.run(["git", *arguments], cwd=folder, check=True)
+    (Path(folder) / f"{EMPTY}.py").write_text('"""A plugin without hooks."""\n', encoding="utf-8")
 
 
-def median(values: list[float]) -> Summary:
-    """Median with its 95 % interval."""
-    return summarize(Sample(values=tuple(values), calls=tuple(range(len(values)))))
+def report(seconds: dict[str, list[float]]) -> Iterator[str]:
+    """Both tables, and how much of pytest-benchmark's cost ours is; differences are taken within each round."""
+    none, empty, everything = (seconds[name] for name in ("no plugin", "an empty plugin", "all plugins"))
+    yield f"CPU time of `pytest --co -q`, {len(none)} rounds in random order; medians [95 %].\n"
+    yield "| alone | a start | more than with none | more than with an empty one |\n| --- | --- | --- | --- |"
+    for name in ALONE:
+        extra = [
+            milliseconds(more(seconds[name], base)) if seconds[name] is not base else "–" for base in (none, empty)
+        ]
+        yield f"| {name} | {middle(seconds[name]).center * 1e3:.1f} ms | {' | '.join(extra)} |"
+    yield f"\n{told(seconds, 'an empty plugin', 'llm-latency', 'pytest-benchmark', sign=1)}\n"
+    yield "| ordinary | a start | the blocked one adds |\n| --- | --- | --- |"
+    for name in ORDINARY:
+        extra = "–" if seconds[name] is everything else milliseconds(more(everything, seconds[name]))
+        yield f"| {name} | {middle(seconds[name]).center * 1e3:.1f} ms | {extra} |"
+    yield f"\n{told(seconds, 'all plugins', 'all but llm-latency', 'all but pytest-benchmark', sign=-1)}"
 
 
-def report(seconds: dict[str, list[float]]) -> str:
-    """The table, and how much of pytest-benchmark's cost ours is; differences are taken within each round."""
-    none, empty = seconds["no plugin"], seconds["an empty plugin"]
-    lines = [
-        "| | CPU of `pytest --co -q`, median | more than none, median [95 %] | more than an empty one, median [95 %] |",
-        "| --- | --- | --- | --- |",
-    ]
-    for name, values in seconds.items():
-        more = [_interval(_more(values, base)) if values is not base else "–" for base in (none, empty)]
-        lines.append(f"| {name} | {_ms(median(values).center)} | {' | '.join(more)} |")
-    share, low, high = shares(seconds)
-    told = f"ours adds {share:.0%} [{low:.0%}, {high:.0%}] of what pytest-benchmark adds; goal: at most {GOAL:.0%}"
-    lines += ["", f"{len(none)} rounds; {told}."]
-    return "\n".join(lines)
-
-
-def shares(seconds: dict[str, list[float]]) -> list[float]:
-    """Our cost as a share of pytest-benchmark's, with its 95 % interval: medians of differences, rounds resampled."""
-    rows = list(zip(*(seconds[name] for name in ("an empty plugin", "llm-latency", "pytest-benchmark")), strict=True))
+def told(seconds: dict[str, list[float]], base: str, ours: str, theirs: str, *, sign: int) -> str:
+    """Our cost as a share of theirs with its 95 % interval: medians of differences, rounds resampled."""
+    rows = list(zip(*(seconds[name] for name in (base, ours, theirs)), strict=True))
 
     def share(rows: list[tuple[float, ...]]) -> float:
-        ours, theirs = (statistics.median(row[i] - row[0] for row in rows) for i in (1, 2))
-        return ours / theirs
+        mine, other = (statistics.median(sign * (row[i] - row[0]) for row in rows) for i in (1, 2))
+        return mine / other if other else float("inf")
 
     generator = random.Random(1)
     replicates = sorted(share(generator.choices(rows, k=len(rows))) for _ in range(2000))
-    return [share(rows), replicates[50], replicates[-51]]
-
-
-def _more(values: list[float], base: list[float]) -> Summary:
-    return median([value - other for value, other in zip(values, base, strict=True)])
-
-
-def _ms(seconds: float | None) -> str:
-    return "–" if seconds is None else f"{seconds * 1e3:.1f} ms"
-
-
-def _interval(summary: Summary) -> str:
-    return f"{_ms(summary.center)} [{_ms(summary.low)}, {_ms(summary.high)}]"
+    ends = f"{replicates[50]:.0%}, {replicates[-51]:.0%}"
+    return f"Ours adds {share(rows):.0%} [{ends}] of what pytest-benchmark adds; goal: at most {GOAL:.0%}."
 
 
 def main() -> None:
-    """Measure and print; write only where `--out` says."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=90, help="on a busy machine 30 tell nothing")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=Path, help="also write the table to this file")
+    parser.add_argument("--quick", action="store_true", help="few rounds: a look, not a figure")
     arguments = parser.parse_args()
-    text = report(measure(arguments.rounds, arguments.seed))
-    print(text)
-    if arguments.out:
-        arguments.out.write_text(f"{text}\n", encoding="utf-8")
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(folder)
+        rounds = 6 if arguments.quick else arguments.rounds
+        names = [*ALONE, *ORDINARY]
+        seconds = measured(names, lambda name: start(name, folder), rounds=rounds, seed=arguments.seed)
+    print("\n".join(report(seconds)))
 
 
 if __name__ == "__main__":

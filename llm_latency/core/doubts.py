@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
 
-from llm_latency.core.contention import delay_share
+from llm_latency.core.contention import delay_ns, delay_share
+from llm_latency.core.drift import drift
+from llm_latency.core.outliers import outliers
 from llm_latency.core.trace import Annotation, Request, Trace
 from llm_latency.core.units import show
 
@@ -25,6 +27,7 @@ def doubts(traces: Sequence[Trace]) -> tuple[str, ...]:
         *_delayed(traces),
         *_switched(traces),
         *_annotated(traces),
+        *_unsteady(traces),
         *_launch_bound(traces),
         *sorted(notes),
     ]
@@ -89,6 +92,23 @@ def _annotated(traces: Sequence[Trace]) -> Iterator[str]:
         if spent_ns:
             words += f", {show(spent_ns / 1e9, 's')}"
         yield words if len(traces) == 1 else f"{words} in {calls} of {len(traces)} calls"
+
+
+def _unsteady(traces: Sequence[Trace]) -> Iterator[str]:
+    """Drift and outliers of the calls' time, and whether delay explains the outliers."""
+    totals = [trace.elapsed_ns(trace.start_ns, trace.stop_ns) / 1e9 for trace in traces]
+    if (moved := drift(totals)) is not None and (said := moved.warning("total")):
+        yield said
+    far = outliers(totals)
+    if far is None or not (said := far.warning("total")):
+        return
+    own = [
+        max(0.0, total - (delay_ns(t, t.start_ns, t.stop_ns) or 0.0) / 1e9)
+        for t, total in zip(traces, totals, strict=True)
+    ]
+    left = outliers(own)
+    explained = far.severe - (left.severe if left else 0)
+    yield f"{said}; the delay by other programs explains {explained} of {far.severe}" if explained > 0 else said
 
 
 def _launch_bound(traces: Iterable[Trace]) -> Iterator[str]:

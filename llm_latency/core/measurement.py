@@ -18,7 +18,7 @@ from llm_latency.core.metrics import METRICS
 from llm_latency.core.reading import Reading
 from llm_latency.core.stats import Sample
 from llm_latency.core.trace import PHASE_NAMES, REQUEST_KINDS, Trace
-from llm_latency.core.verdict import FAIL, Verdict, excused, judge
+from llm_latency.core.verdict import FAIL, LEVEL, Verdict, excused, judge
 from llm_latency.errors import MeasurementFileError
 
 SCHEMA = 1
@@ -91,13 +91,13 @@ def sample_of(traces: Sequence[Trace], name: str, environment: Environment) -> S
     return Sample(values=tuple(values), calls=tuple(calls))
 
 
-def verdict_on(budget: Budget, traces: Sequence[Trace], environment: Environment) -> Verdict:
+def verdict_on(budget: Budget, traces: Sequence[Trace], environment: Environment, *, level: float = LEVEL) -> Verdict:
     """Judge a budget by calls; a failure must stand without the delay by other programs too."""
-    verdict = judge(budget, sample_of(traces, budget.metric, environment))
+    verdict = judge(budget, sample_of(traces, budget.metric, environment), level=level)
     if verdict.outcome != FAIL:
         return verdict
     own = sample_of([relieved(trace) for trace in traces], budget.metric, environment)
-    return excused(verdict, judge(budget, own))
+    return excused(verdict, judge(budget, own, level=level))
 
 
 def _derive(reading: Reading) -> Derived:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator, Mapping
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import msgspec
 
@@ -77,7 +77,7 @@ def _gap_seconds(trace: Trace, request: Request) -> list[float]:
 
 
 def _itl(trace: Trace, _: Environment) -> tuple[float, ...]:
-    return tuple(gap for request in trace.requests for gap in _gap_seconds(trace, request))
+    return tuple(chain.from_iterable(_gap_seconds(trace, request) for request in trace.requests))
 
 
 def _itl_per_token(trace: Trace, _: Environment) -> tuple[float, ...]:

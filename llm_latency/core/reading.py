@@ -18,12 +18,13 @@ class Reading:
     TooFewCallsError.
     """
 
-    __slots__ = ("metric", "sample")
+    __slots__ = ("_summary", "metric", "sample")
 
     def __init__(self, metric: Metric, sample: Sample) -> None:
         """Keep the metric's row and its sample."""
         self.metric = metric
         self.sample = sample
+        self._summary: Summary | None = None
 
     def __bool__(self) -> bool:
         return bool(self.sample.values)
@@ -40,8 +41,10 @@ class Reading:
 
     @property
     def summary(self) -> Summary | None:
-        """Median with its 95 % interval, or None where there are no values."""
-        return summarize(self.sample) if self else None
+        """Median with its interval of at least 95 %, or None where there are no values."""
+        if self._summary is None and self:  # once: a million values take 0.2 s
+            self._summary = summarize(self.sample)
+        return self._summary
 
     @property
     def max(self) -> Quantity | None:
@@ -55,12 +58,12 @@ class Reading:
 
     @property
     def low(self) -> Quantity | None:
-        """Lower end of the median's 95 % interval, or None where the sample holds no interval."""
+        """Lower end of the median's interval, or None where the sample holds no interval."""
         return self._quantity(self.summary.low if self.summary else None)
 
     @property
     def high(self) -> Quantity | None:
-        """Upper end of the median's 95 % interval, or None where the sample holds no interval."""
+        """Upper end of the median's interval, or None where the sample holds no interval."""
         return self._quantity(self.summary.high if self.summary else None)
 
     def percentile(self, percent: float) -> Quantity | None:

@@ -6,9 +6,11 @@ import copy
 import json
 import os
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from llm_latency.core.environment import Environment
@@ -211,6 +213,14 @@ def test_text_that_is_no_json_is_refused(text: bytes) -> None:
     """With what probably happened and what to do."""
     with pytest.raises(MeasurementFileError, match=r"^it\.json is not complete JSON .*cut off or edited\."):
         from_json(text, source="it.json")
+
+
+@pytest.mark.parametrize("place", [b"chat", b'"ttft@1"', b"Gpt2"])
+def test_text_that_is_no_unicode_is_refused_wherever_it_is(place: bytes) -> None:
+    """Also in the derived metrics, which are not read back."""
+    broken = to_json(FULL).replace(place, place[:-2] + b"\xff" + place[-1:], 1)
+    with pytest.raises(MeasurementFileError, match=r"^it\.json is not complete JSON"):
+        from_json(broken, source="it.json")
 
 
 def test_hopeless_text_is_refused_too() -> None:
@@ -423,6 +433,17 @@ def test_an_unknown_metric_lists_the_known() -> None:
 def test_a_measurement_is_copied() -> None:
     """Copying asks for hooks that are no metrics."""
     assert FULL == copy.copy(FULL) == copy.deepcopy(FULL)
+
+
+@pytest.mark.parametrize("pause_ms", [(190, 195), (206, 207), (215, 230), (250, 260)])
+def test_gaps_leave_a_pause_out_wherever_it_is(pause_ms: tuple[int, int]) -> None:
+    """Before the first token (at 205 ms), inside one gap, over two of them, and after the last token (at 245 ms)."""
+    begin, end = (BASE + at * MS for at in pause_ms)
+    paused = msgspec.structs.replace(call(200), pauses=((begin, end),))
+    instants = [instant for instant, _ in paused.requests[0].emissions]
+    expected = [paused.elapsed_ns(a, b) / 1e9 for a, b in pairwise(instants)]
+    for name in ("itl", "itl_per_token"):
+        assert expected == list(sample_of([paused], name, Environment()).values)
 
 
 def test_a_sample_knows_the_call_of_each_value() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from llm_latency.core.environment import Environment
 from llm_latency.core.metrics import METRICS, gaps, metric
-from llm_latency.core.trace import Phase, Request, Trace
+from llm_latency.core.trace import Contention, Phase, Request, Trace
 from llm_latency.errors import UsageError
 
 MS = 1_000_000
@@ -51,6 +51,10 @@ RICH = trace(
     ),
     peak_bytes={"reserved": 8 * 2**30, "allocated": 6 * 2**30},
     energy_j=32.0,
+    # Other programs had 50 ms before the first token, 20 in its decoding, nothing in the second request.
+    contention=Contention(
+        readings=tuple((at * MS, ms * MS) for at, ms in ((0, 0), (120, 0), (320, 50), (400, 70), (1000, 70)))
+    ),
 )
 EXPECTED = {
     "total": (1.0,),
@@ -72,6 +76,9 @@ EXPECTED = {
     "input_throughput": (78.125,),  # 50 tokens from 120 to 760
     "request_throughput": (4.6875,),  # 3 rows from 120 to 760
     "peak_memory": (6.0 * 2**30,),
+    "ttft_own": (0.15, 0.1),  # 200 - 50, 100
+    "tpot_own": (0.015, 0.16),  # (80 - 20)/4, 160
+    "e2e_own": (0.21, 0.26),  # 280 - 70, 260
     "energy": (32.0,),
     "energy_per_token": (3.2,),  # 32 J, 10 tokens
 }

@@ -1,4 +1,4 @@
-"""Quantiles, order-statistic and tolerance bounds and the bootstrap, against scipy, numpy and simulation."""
+"""Quantiles, order-statistic bounds and summaries, against scipy, numpy and simulation."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
+from llm_latency.core.clusters import cluster_bounds
 from llm_latency.core.stats import (
+    Bounds,
     Sample,
     Summary,
-    bootstrap_bounds,
+    bound,
     bounds,
     order_statistic_bounds,
     per_call,
@@ -20,7 +22,6 @@ from llm_latency.core.stats import (
     quantile,
     summarize,
     supported,
-    tolerance_upper,
 )
 from llm_latency.errors import TooFewCallsError, UsageError
 
@@ -74,7 +75,7 @@ def test_an_infinite_value_leaves_the_other_quantiles() -> None:
     assert math.inf == quantile((math.inf, 1.0, 2.0), 0.75)
 
 
-@pytest.mark.parametrize("n", [1, 2, 5, 6, 20, 101])
+@pytest.mark.parametrize("n", [1, 2, 5, 6, 20, 101, 19_999, 20_000, 20_001])
 @pytest.mark.parametrize("q", [0.0, 0.01, 0.25, 0.5, 0.9, 0.95, 0.999, 1.0])
 def test_quantiles_are_numpys(n: int, q: float) -> None:
     """Linear interpolation, numpy's default."""
@@ -166,101 +167,30 @@ def test_few_calls_bound_a_high_percentile_from_below() -> None:
 
 @pytest.mark.parametrize("n", [6, 12, 30])
 def test_the_medians_interval_covers_it_as_often_as_it_says(n: int) -> None:
-    """In 4,000 seeded samples from a skewed distribution, at least 95 % less one point, for the simulation's error.
+    """In 4,000 seeded samples from a skewed distribution, within one point, for the simulation's error.
 
     Its standard error is √(0.95·0.05/4000) = 0.34 points. The exact coverage, from the binomial distribution, is
-    never below 95 %.
+    never below 95 %, and is what the interval calls itself.
     """
     median = 1.0  # of exp(N(0, 1))
     drawn = np.random.default_rng(20_251_125 + n).lognormal(size=(4000, n))
-    covered = 0
+    covered, named = 0, 0.0
     for values in drawn:
         summary = summarize(sample(*values))
         assert summary.low is not None
         assert summary.high is not None
         covered += summary.low <= median <= summary.high
+        named = summary.confidence
     low, high = scipy_ranks(n, 0.5, 0.975)
     assert low is not None
     assert high is not None
     exact = scipy_stats.binom.cdf(high - 1, n, 0.5) - scipy_stats.binom.cdf(low - 1, n, 0.5)
     assert exact >= 0.95
+    assert named == pytest.approx(exact)
     assert covered / 4000 == pytest.approx(exact, abs=0.01)
 
 
-# --- tolerance ---
-
-
-@pytest.mark.parametrize(
-    ("q", "level"), [(0.5, 0.95), (0.9, 0.95), (0.95, 0.95), (0.99, 0.95), (0.95, 0.99), (0.05, 0.95)]
-)
-@pytest.mark.parametrize("n", [3, 6, 12, 58])
-def test_the_tolerance_bound_is_scipys(n: int, q: float, level: float) -> None:
-    """exp(mean + k·sd) of the logs, k the noncentral t quantile with n - 1 degrees of freedom over √n."""
-    values = np.random.default_rng(n).lognormal(mean=-2.0, sigma=0.3, size=n)
-    k = scipy_stats.nct.ppf(level, df=n - 1, nc=scipy_stats.norm.ppf(q) * math.sqrt(n)) / math.sqrt(n)
-    logs = np.log(values)
-    expected = math.exp(logs.mean() + k * logs.std(ddof=1))
-    # The integral is Simpson's, which is coarsest for two degrees of freedom.
-    assert tolerance_upper(tuple(values), q, level=level) == pytest.approx(expected, rel=1e-4)
-
-
-def test_the_tolerance_factor_is_the_published_one() -> None:
-    """3.708 for n = 6, 95 % of values, 95 % confidence (NIST/SEMATECH handbook 7.2.6.3; ISO 16269-6).
-
-    Logs of -1, 1 three times each have mean 0 and sd √(6/5).
-    """
-    values = (math.exp(-1.0), math.exp(1.0)) * 3
-    bound = tolerance_upper(values, 0.95, level=0.95)
-    assert bound is not None
-    assert math.log(bound) / math.sqrt(6 / 5) == pytest.approx(3.708, abs=5e-4)
-
-
-def test_equal_values_have_themselves_as_tolerance_bound() -> None:
-    """No spread was seen, so none is assumed."""
-    assert tolerance_upper((0.1,) * 6, 0.95, level=0.95) == pytest.approx(0.1, rel=1e-12)
-
-
-@pytest.mark.parametrize("values", [(), (1.0,), (1.0, 2.0), (1.0, 2.0, 0.0), (1.0, 2.0, -1.0)])
-def test_too_few_values_or_a_zero_have_no_tolerance_bound(values: tuple[float, ...]) -> None:
-    """Two values are no spread, and zero has no logarithm."""
-    assert tolerance_upper(values, 0.95, level=0.95) is None
-
-
-# --- cluster bootstrap ---
-
-
-def test_the_bootstrap_needs_six_calls() -> None:
-    """However many values they hold."""
-    calls = [tuple(float(10 * call + i) for i in range(100)) for call in range(6)]
-    assert (None, None) == bootstrap_bounds(clusters(*calls[:5]), 0.5, level=0.95)
-    low, high = bootstrap_bounds(clusters(*calls), 0.5, level=0.95)
-    assert low is not None
-    assert high is not None
-    assert 0.0 <= low < high <= 149.0
-
-
-def test_the_bootstrap_gives_the_same_bounds_again() -> None:
-    """It is seeded, so that a file that is read back shows what was shown."""
-    calls = clusters(*(tuple(map(float, row)) for row in np.random.default_rng(1).lognormal(size=(12, 9))))
-    assert bootstrap_bounds(calls, 0.5, level=0.95) == bootstrap_bounds(calls, 0.5, level=0.95)
-
-
-def test_the_bootstrap_does_not_ask_for_the_order_of_calls() -> None:
-    """Values interleaved as overlapping requests leave them, with indices that skip calls without a value."""
-    rows = np.random.default_rng(2).lognormal(size=(8, 5))
-    apart = clusters(*(tuple(map(float, row)) for row in rows))
-    mixed = Sample(
-        values=tuple(float(value) for column in rows.T for value in column), calls=tuple(range(0, 80, 10)) * 5
-    )
-    assert bootstrap_bounds(apart, 0.9, level=0.95) == bootstrap_bounds(mixed, 0.9, level=0.95)
-
-
-@pytest.mark.parametrize(("q", "calls"), [(0.5, 6), (0.95, 59), (0.99, 299)])
-def test_equal_values_are_certain(q: float, calls: int) -> None:
-    """Whatever is resampled, each quantile is that value; a call fewer has no upper bound, as for single values."""
-    assert (2.5, 2.5) == bootstrap_bounds(clusters(*[(2.5,) * 5] * calls), q, level=0.95)
-    if q > 0.5:
-        assert (2.5, None) == bootstrap_bounds(clusters(*[(2.5,) * 5] * (calls - 1)), q, level=0.95)
+# --- bounds and summary ---
 
 
 def test_each_call_has_a_quantile_of_its_own() -> None:
@@ -268,69 +198,42 @@ def test_each_call_has_a_quantile_of_its_own() -> None:
     assert (2.0, 5.0) == per_call(clusters((1.0, 2.0, 3.0), (5.0,)), 0.5)
 
 
-def test_calls_are_resampled_whole() -> None:
-    """Eight calls of 100 equal values know as much as eight values, not as 800.
-
-    The lower median of eight drawn with replacement from ranks 1 to 8 is at most r when at least four draws are:
-    P = binom.sf(3, 8, r/8). The lower bound is its 5 % point, and the upper one lies as far from the other end.
-    """
-    distribution = [scipy_stats.binom.sf(3, 8, rank / 8) for rank in range(9)]
-    # Far enough from a step that 1,000 replicates do not miss it: three standard errors of 5 % are 0.02.
-    assert min(abs(p - 0.05) for p in distribution) > 0.02
-    rank = next(rank for rank in range(9) if distribution[rank] >= 0.05)
-    whole = clusters(*((float(rank),) * 100 for rank in range(1, 9)))
-    assert (float(rank), float(9 - rank)) == bootstrap_bounds(whole, 0.5, level=0.95)
-    # Which as ranks of eight independent values hold at 95 % too, while ignoring the calls would claim 4 to 5.
-    assert (float(rank), float(9 - rank)) == scipy_ranks(8, 0.5, 0.95)
-    assert (4.0, 5.0) == order_statistic_bounds(whole.values, 0.5, level=0.95)
-
-
-def test_values_are_weighed_alike_when_calls_differ_in_length() -> None:
-    """Five calls of one 0 and one of 1,000 ones: nearly every resample with that call has median 1.
-
-    It is missing with (5/6)⁶ = 33 %, which is more than 5 %: from 0 to 1.
-    """
-    uneven = clusters(*[(0.0,)] * 5, (1.0,) * 1000)
-    assert (0.0, 1.0) == bootstrap_bounds(uneven, 0.5, level=0.95)
-
-
-def test_the_bootstrap_claims_no_bound_beyond_what_it_saw() -> None:
-    """Six calls of two values: the largest of 12 lies above p95 with 1 - 0.95¹² = 46 % only, so none is 95 %."""
-    few = clusters(*((float(i), float(i + 1)) for i in range(6)))
-    low, high = bootstrap_bounds(few, 0.95, level=0.95)
-    assert low is not None
-    assert high is None
-    assert (None, True) == (
-        bootstrap_bounds(few, 0.05, level=0.95)[0],
-        bootstrap_bounds(few, 0.05, level=0.95)[1] is not None,
-    )
-
-
-def test_large_samples_are_resampled_in_blocks_of_ranks() -> None:
-    """100 calls of 1,000 values: the bounds hold the median, and no more than a block, 0.02 %, is lost to rounding.
-
-    Ranks 0 to 99,999 dealt out in turn: each call holds every 100th, so each resample's median is rank 49,950 ± 50,
-    plus a block of 25 ranks.
-    """
-    dealt = clusters(*(tuple(float(rank) for rank in range(call, 100_000, 100)) for call in range(100)))
-    for bound in bootstrap_bounds(dealt, 0.5, level=0.95):
-        assert bound == pytest.approx(49_950, abs=50 + 25)
-
-
-# --- bounds and summary ---
-
-
 def test_bounds_take_calls_as_clusters_where_they_are() -> None:
     """One value a call is independent; several are not."""
     single, several = sample(*map(float, range(12))), clusters(*((float(i), float(i)) for i in range(12)))
     assert order_statistic_bounds(single.values, 0.5, level=0.95) == bounds(single, 0.5, level=0.95)
-    # Below 30 calls the median is bounded by the calls' own medians, which here are the single values.
-    assert order_statistic_bounds(single.values, 0.5, level=0.95) == bounds(several, 0.5, level=0.95)
-    assert bootstrap_bounds(several, 0.95, level=0.95) == bounds(several, 0.95, level=0.95)
-    many = clusters(*((float(i), float(i)) for i in range(30)))
-    assert bootstrap_bounds(many, 0.5, level=0.95) == bounds(many, 0.5, level=0.95)
+    for q in (0.5, 0.95):
+        assert cluster_bounds(several.values, several.calls, q, level=0.95) == bounds(several, q, level=0.95)
     assert (False, True) == (single.clustered, several.clustered)
     assert (12, 12) == (single.call_count, several.call_count)
+
+
+def test_bounds_know_the_level_that_they_reached() -> None:
+    """The 3rd of 12 lies at or below the median with binom.sf(2, 12, ½) = 98.1 %, the 4th with 92.7 %.
+
+    No value of twelve is an upper bound of p95; the 10th is a lower one with 98.0 %, the 11th with 88.2 %.
+    """
+    ordered = sample(*map(float, range(1, 13)))
+    level = pytest.approx(scipy_stats.binom.sf(2, 12, 0.5))
+    expected = Bounds(low=3.0, high=10.0, low_level=level, high_level=level, assumption="independent calls")
+    assert expected == bound(ordered, 0.5, level=0.95)
+    tail = Bounds(
+        low=10.0,
+        high=None,
+        low_level=pytest.approx(scipy_stats.binom.sf(9, 12, 0.95)),
+        high_level=None,
+        assumption="independent calls",
+    )
+    assert tail == bound(ordered, 0.95, level=0.95)
+
+
+def test_bounds_of_clusters_have_the_level_that_was_asked_for() -> None:
+    """They are no ranks with a level of their own; None below six calls."""
+    twelve = clusters(*((float(i), float(i)) for i in range(12)))
+    found = bound(twelve, 0.95, level=0.9)
+    assert (0.9, None, "calls as clusters") == (found.low_level, found.high_level, found.assumption)
+    few = bound(clusters((1.0, 2.0), (1.0, 2.0)), 0.5, level=0.95)
+    assert (None, None, None, None) == (few.low, few.high, few.low_level, few.high_level)
 
 
 def test_a_summary_of_nothing_is_refused() -> None:
@@ -352,7 +255,14 @@ def test_few_calls_have_a_centre_and_no_interval(n: int, warning: str) -> None:
 def test_six_calls_have_an_interval() -> None:
     """From the smallest to the largest: 1 - 2/2⁶ = 96.9 %."""
     expected = Summary(
-        center=3.5, low=1.0, high=6.0, confidence=0.95, n=6, calls=6, assumption="independent calls", warnings=()
+        center=3.5,
+        low=1.0,
+        high=6.0,
+        confidence=pytest.approx(1 - 2 / 2**6),
+        n=6,
+        calls=6,
+        assumption="independent calls",
+        warnings=(),
     )
     assert expected == summarize(sample(3.0, 1.0, 6.0, 2.0, 5.0, 4.0))
 
@@ -362,6 +272,34 @@ def test_one_call_of_many_values_has_no_interval() -> None:
     summary = summarize(clusters(tuple(map(float, range(100)))))
     assert (None, None, 100, 1) == (summary.low, summary.high, summary.n, summary.calls)
     assert (("one call, no interval",), "independent calls") == (summary.warnings, summary.assumption)
+
+
+def test_a_summary_of_gaps_takes_calls_as_clusters() -> None:
+    """Twelve calls of two equal gaps know as much as twelve values, and are named 95 %."""
+    summary = summarize(clusters(*((float(i), float(i)) for i in range(12))))
+    assert (0.95, 24, 12, "calls as clusters", ()) == (
+        summary.confidence,
+        summary.n,
+        summary.calls,
+        summary.assumption,
+        summary.warnings,
+    )
+    # (k - 6)/√3 with k of 12 below, beyond 1.96 for k = 2 and 10.
+    assert (2.0, 5.5, 9.0) == (summary.low, summary.center, summary.high)
+
+
+@pytest.mark.parametrize(
+    ("found", "warning"),
+    [
+        (sample(*map(float, range(71))), "71 calls, an interval needs 72"),
+        (clusters(*((float(i), float(i)) for i in range(71))), "71 calls, an interval needs 72"),
+        (clusters(*[(0.0,)] * 71, (1.0,) * 1000), "a few calls hold most of the values, no interval"),
+    ],
+)
+def test_an_interval_of_p95_says_what_it_needs(found: Sample, warning: str) -> None:
+    """Both ends at 97.5 %: 0.95⁷² = 2.5 %."""
+    summary = summarize(found, q=0.95)
+    assert (None, None, (warning,)) == (summary.low, summary.high, summary.warnings)
 
 
 def test_equal_calls_have_an_interval_of_no_width() -> None:

@@ -10,7 +10,8 @@ from scipy import stats as scipy_stats
 
 from llm_latency.core.budget import parse_budget
 from llm_latency.core.stats import Sample
-from llm_latency.core.verdict import FAIL, PASS, UNDECIDED, Verdict, judge
+from llm_latency.core.tolerance import tolerance_upper
+from llm_latency.core.verdict import FAIL, LEVEL, LOOK_LEVEL, PASS, UNDECIDED, Verdict, excused, judge
 
 P95, MEDIAN, THROUGHPUT = "ttft p95 < 250 ms", "ttft < 250 ms", "output_throughput p5 > 40 tok/s"
 
@@ -36,6 +37,32 @@ def test_no_values_decide_nothing(text: str) -> None:
     found = verdict(text)
     assert (UNDECIDED, None, None, None, 0) == (found.outcome, found.observed, found.low, found.high, found.n)
     assert (f"{found.metric} has no value in these calls",) == found.reasons
+
+
+def test_one_of_several_looks_asks_for_more() -> None:
+    """Six equal calls pass at 95 %; at 99 % a median's bound needs seven and p95's 90, before that an assumption."""
+    values = (0.2, 0.21, 0.2, 0.19, 0.2, 0.21)
+    fixed, look = (judge(parse_budget("ttft < 150 ms"), sample(*values), level=level) for level in (LEVEL, LOOK_LEVEL))
+    assert (FAIL, 0.95, UNDECIDED, 0.99) == (fixed.outcome, fixed.level, look.outcome, look.level)
+    assert ("needs 7 calls for a p50 at 99%, has 6",) == look.reasons
+    assert ("needs 90 calls for a p95 at 99%, has 6",) == judge(
+        parse_budget("ttft p95 < 211 ms"), sample(*values), level=LOOK_LEVEL
+    ).reasons
+    assert tolerance_upper(values, 0.95, level=0.995) == pytest.approx(
+        judge(parse_budget("ttft p95 < 300 ms"), sample(*values), level=LOOK_LEVEL).high or 0.0
+    )
+
+
+def test_a_failure_by_others_delay_alone_is_undecided() -> None:
+    """Too slow by the wall and not without the delay; a pass and a failure that stands are left as they are."""
+    wall, own = verdict(MEDIAN, *(0.3,) * 6), verdict(MEDIAN, *(0.2,) * 6)
+    found = excused(wall, own)
+    assert (FAIL, UNDECIDED, 0.3) == (wall.outcome, found.outcome, found.observed)
+    assert found.reasons[0].startswith("200 ms without the delay by other programs, which is not outside of the limit")
+    assert wall is excused(wall, wall)
+    assert own is excused(own, wall)
+    none = excused(wall, verdict(MEDIAN))
+    assert none.reasons[0].startswith("no value without the delay")
 
 
 @pytest.mark.parametrize("text", [P95, MEDIAN, THROUGHPUT])
