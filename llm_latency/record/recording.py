@@ -88,7 +88,7 @@ class Recording:
             warmup=tuple(sampling.warmup),
             stopped_because=because,
             warnings=(*environment.warnings, *doubts(traces)),
-            verdicts=tuple(verdict_on(budget, traces, environment) for budget in budgets),
+            verdicts=tuple(verdict_on(budget, traces, environment, level=sampling.plan.level) for budget in budgets),
             observer_ns=emission_cost_ns(self.clock) if isinstance(self.clock, HostClock) else None,
             recorded_at=datetime.now(UTC).isoformat(timespec="seconds"),
             complete=interrupted_by is None,

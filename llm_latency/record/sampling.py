@@ -11,7 +11,7 @@ from llm_latency.core.environment import Environment
 from llm_latency.core.measurement import sample_of, verdict_on
 from llm_latency.core.stats import LEAST_FOR_INTERVAL, quantile, summarize
 from llm_latency.core.trace import Trace
-from llm_latency.core.verdict import UNDECIDED
+from llm_latency.core.verdict import LEVEL, LOOK_LEVEL, UNDECIDED
 from llm_latency.errors import UsageError
 
 # Successive calls agree when they lie this close; a fixed single warm-up under-reported prefill by 41 % elsewhere.
@@ -36,6 +36,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     budgets: tuple[Budget, ...]
     time_budget_s: float
     precision: float
+
+    @property
+    def level(self) -> float:
+        """One-sided level at which a budget is decided: a higher one where sampling looks until it is."""
+        return LEVEL if self.repeat is not None else LOOK_LEVEL
 
 
 def make_plan(
@@ -172,7 +177,7 @@ class Sampling:
             return ("one call" if n == 1 else f"{n} calls, as asked") if n >= plan.repeat else None
         if n in _LOOKS:
             if plan.budgets:
-                verdicts = [verdict_on(budget, self.traces, self.environment) for budget in plan.budgets]
+                verdicts = [verdict_on(b, self.traces, self.environment, level=plan.level) for b in plan.budgets]
                 if all(verdict.outcome != UNDECIDED for verdict in verdicts):
                     return f"every budget decided after {n} calls"
                 missing = sorted({verdict.metric for verdict in verdicts if verdict.n == 0})

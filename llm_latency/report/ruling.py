@@ -6,7 +6,7 @@ import msgspec
 
 from llm_latency.core.metrics import METRICS, Metric
 from llm_latency.core.units import show
-from llm_latency.core.verdict import FAIL, LEVEL, PASS, UNDECIDED, Verdict
+from llm_latency.core.verdict import FAIL, PASS, UNDECIDED, Verdict
 
 # A limit on bytes or joules is not exceeded by being slow.
 _TOO = {"B": "TOO MUCH", "J": "TOO MUCH", "J/tok": "TOO MUCH"}
@@ -47,5 +47,5 @@ def _bound(verdict: Verdict, metric: Metric) -> str:
     """The bound that decided: the one nearest the limit for a pass, the other for a failure."""
     is_upper = (metric.better == "lower") == (verdict.outcome == PASS)
     bound = verdict.high if is_upper else verdict.low
-    how = ", ".join((f"{LEVEL:.0%}", *verdict.reasons))
+    how = ", ".join((f"{verdict.level:.0%}", *verdict.reasons))
     return f"{'upper' if is_upper else 'lower'} bound {show(bound, metric.unit)} ({how})"

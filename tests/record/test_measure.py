@@ -275,13 +275,13 @@ def test_the_users_workload_is_not_kept_by_reference(bench: Bench) -> None:
 
 
 def test_a_measurement_judges_its_budgets(bench: Bench) -> None:
-    """200 ms against 250 and against 150; equal calls have a bound at once."""
+    """200 ms against 250 and against 150; a median that fails at 99 % a look needs seven calls."""
     measured = bench.measure(
         bench.model.stream, repeat=None, warmup=None, budget=["ttft p95 < 250 ms", "ttft < 150 ms", "e2e max < 1 s"]
     )
     assert ["pass", "fail", "pass"] == [verdict.outcome for verdict in measured.verdicts]
-    assert "every budget decided after 6 calls" == measured.stopped_because
-    assert 8 == bench.model.calls  # the cold one, one of warm-up, six
+    assert "every budget decided after 9 calls" == measured.stopped_because
+    assert 11 == bench.model.calls  # the cold one, one of warm-up, nine
 
 
 def test_sampling_goes_on_until_the_interval_is_narrow(bench: Bench) -> None:

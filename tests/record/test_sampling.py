@@ -11,6 +11,7 @@ from scipy import stats as scipy_stats
 from llm_latency.core.budget import Budget, parse_budget
 from llm_latency.core.environment import Environment
 from llm_latency.core.trace import Request, Trace
+from llm_latency.core.verdict import LOOK_LEVEL
 from llm_latency.errors import UsageError
 from llm_latency.record.sampling import Plan, Sampling, make_plan
 
@@ -313,21 +314,22 @@ def test_ten_thousand_calls_are_the_most() -> None:
 
 
 def test_budgets_that_are_decided_end_sampling() -> None:
-    """Both a pass and a failure are decisions; nobody asked for an interval of 3 %."""
-    calls = [call(ms) for ms in (190, 210, 200, 195, 205, 200)]
+    """Both a pass and a failure are decisions; a median's bound at 99 % a look needs seven calls: 2⁻⁷ < 1 %."""
+    calls = [call(ms) for ms in (190, 210, 200, 195, 205, 200, 198, 202, 200)]
     plan = make_plan(warmup=0, budget=["ttft p95 < 250 ms", "e2e < 100 ms"])
-    assert "every budget decided after 6 calls" == sample(plan, calls)[0].stopped_because
+    assert "every budget decided after 9 calls" == sample(plan, calls)[0].stopped_because
 
 
 def test_a_budget_that_is_undecided_asks_for_more() -> None:
-    """One slow call of 6 holds a median back at 240 ms; of nine its bound is the 8th value, which is inside.
+    """One slow call of nine holds a median back at 240 ms; of thirteen its bound is the 12th value, which is inside.
 
-    P(X <= 7) = 98.0 % for X ~ Binomial(9, ½), and P(X <= 6) = 91.0 %.
+    P(X <= 11) = 99.8 % for X ~ Binomial(13, ½), and P(X <= 7) = 98.0 % for X ~ Binomial(9, ½): each look is at 99 %.
     """
-    assert scipy_stats.binom.cdf(6, 9, 0.5) < 0.95 <= scipy_stats.binom.cdf(7, 9, 0.5)
-    calls = [call(ms) for ms in (200, 300, 200, 200, 200, 200, 200, 200, 200, 200)]
+    assert scipy_stats.binom.cdf(10, 13, 0.5) < LOOK_LEVEL <= scipy_stats.binom.cdf(11, 13, 0.5)
+    assert scipy_stats.binom.cdf(7, 9, 0.5) < LOOK_LEVEL
+    calls = [call(ms) for ms in (200, 300, *(200,) * 11)]
     sampling, stages = sample(make_plan(warmup=0, budget="e2e < 240 ms"), calls)
-    assert (9, "every budget decided after 9 calls") == (len(stages), sampling.stopped_because)
+    assert (13, "every budget decided after 13 calls") == (len(stages), sampling.stopped_because)
 
 
 def test_one_undecided_budget_keeps_sampling_going() -> None:
