@@ -5,12 +5,13 @@ Garbage collections, compilations, a machine whose cores were stolen or throttle
 
 from __future__ import annotations
 
-import functools
 import gc
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cache, partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,20 @@ class Disturbances:
         self.annotations: list[Annotation] = []
         self._clock = clock
         self._counters: Mapping[str, int] = {}
-        self._collecting_ns = self._compiling_ns = 0
+        self._instants: dict[int, int] = {}
+        self._ear: Any = None
+        self._compiling_ns = 0
         self._compiler: Any = None
         self._had_dynamo = False
 
     def begin(self) -> None:
         """Start to listen, before the clock starts."""
-        gc.callbacks.append(self._collected)
+        # In C from end to end: an exception inside of a collector's callback is swallowed, and where that is a Python
+        # function, a Ctrl-C that came in the middle of a collection is raised there. So `max` asks for the key of both
+        # its arguments, "start" or "stop" and a dict, and each time the next instant is put into `_instants`.
+        numbered = map(self._instants.setdefault, count(), iter(self._clock.now_ns, None))
+        self._ear = partial(max, key=partial(next, numbered))
+        gc.callbacks.append(self._ear)
         self._had_dynamo = "torch._dynamo" in sys.modules
         self._compiler = getattr(sys.modules.get("torch._dynamo.callback"), "callback_handler", None)
         if self._compiler is not None:
@@ -49,6 +57,7 @@ class Disturbances:
     def end(self, stop_ns: int) -> None:
         """Stop to listen, after the clock has stopped."""
         self.close()
+        self.annotations += collections(tuple(self._instants.values()))
         for kind, grown in grown_since(self._counters, _counters()).items():
             self.annotations.append(Annotation(kind=kind, at_ns=stop_ns, duration_ns=grown))
         if not self._had_dynamo and (graphs := _graphs()):
@@ -58,21 +67,13 @@ class Disturbances:
     def close(self) -> None:
         """Take every ear off; again does no harm."""
         with suppress(ValueError):
-            gc.callbacks.remove(self._collected)
+            gc.callbacks.remove(self._ear)
         compiler, self._compiler = self._compiler, None
         if compiler is not None:
             with suppress(ValueError):
                 compiler.remove_start_callback(self._compile_begins)
             with suppress(ValueError):
                 compiler.remove_end_callback(self._compile_ends)
-
-    def _collected(self, phase: str, info: Mapping[str, int]) -> None:
-        now_ns = self._clock.now_ns()
-        if phase == "start":
-            self._collecting_ns = now_ns
-        elif self._collecting_ns and now_ns - self._collecting_ns >= _LEAST_GC_NS:
-            detail = f"generation {info['generation']}"
-            self._note("gc", self._collecting_ns, now_ns, detail)
 
     def _compile_begins(self, *_: object) -> None:
         self._compiling_ns = self._clock.now_ns()
@@ -86,6 +87,13 @@ class Disturbances:
         self.annotations.append(
             Annotation(kind=kind, at_ns=start_ns, detail=detail, duration_ns=max(0, stop_ns - start_ns))
         )
+
+
+def collections(instants: Sequence[int]) -> list[Annotation]:
+    """Collections of 0.1 ms and more, out of two instants at the start of each and two at its end."""
+    starts, stops = instants[0::4], instants[3::4]
+    spans = [(start, stop - start) for start, stop in zip(starts, stops, strict=False)]
+    return [Annotation(kind="gc", at_ns=at, duration_ns=spent) for at, spent in spans if spent >= _LEAST_GC_NS]
 
 
 def told_by(before: Telemetry | None, after: Telemetry | None, *, at_ns: int) -> list[Annotation]:
@@ -139,7 +147,7 @@ def _counters() -> dict[str, int]:
     return found
 
 
-@functools.cache
+@cache
 def _cpu_stat() -> Path:
     """The file of this process's own group, of version 2 or 1; in a container that is the mount's root."""
     with suppress(OSError):

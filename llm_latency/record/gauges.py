@@ -5,7 +5,8 @@ The delay by other programs, memory's high-water marks, marks on the device, and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from llm_latency.core.trace import Annotation, Contention
 from llm_latency.errors import DeviceError
@@ -50,8 +51,20 @@ class Gauges:
         self.refused: DeviceError | None = None
         self._switches: int | None = None
 
-    def begin(self, models: tuple[object, ...]) -> None:
-        """Wait for the devices and read everything once, before the clock starts."""
+    @contextmanager
+    def reading(self, models: tuple[object, ...]) -> Iterator[None]:
+        """Wait for the devices and read everything once; at the block's end let go of what that took."""
+        try:
+            self._begin(models)
+            yield
+        finally:
+            try:
+                self._close()
+            except BaseException:
+                self._close()  # an interrupt in the middle of the first leaves nothing to the second
+                raise
+
+    def _begin(self, models: tuple[object, ...]) -> None:
         self._used.expect(models)
         for gauges in self._outer:  # what was used until here is theirs; the new peaks begin at nothing
             for session in gauges._sessions.values():
@@ -73,7 +86,7 @@ class Gauges:
 
     def end(self, stop_ns: int) -> None:
         """Read everything again, after the clock has stopped."""
-        self._queue.read(stop_ns)
+        self._queue.read(stop_ns, is_end=True)
         switches = involuntary_switches()
         self._switches = None if switches is None or self._switches is None else switches - self._switches
         self._disturbances.end(stop_ns)
@@ -82,8 +95,7 @@ class Gauges:
             for gauges in self._outer:
                 gauges._session(session.device).keep(session.peaks)
 
-    def close(self) -> None:
-        """Let go of what `begin` took, however the call ended."""
+    def _close(self) -> None:
         self._queue.close()
         self._disturbances.close()
 

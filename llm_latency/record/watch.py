@@ -44,10 +44,9 @@ class Watch:
         with ExitStack() as stack:
             stack.enter_context(tapped(self.modules))
             self._gauges = Gauges(self.clock, self._used, cores=available_cores(), outer=around)
-            stack.callback(self._gauges.close)
             self._log = CallLog(self.name, clock=self.clock, outer=outer, gauges=self._gauges)
             stack.enter_context(opened(self._log))
-            self._gauges.begin(self.modules)
+            stack.enter_context(self._gauges.reading(self.modules))
             self._stack = stack.pop_all()
         self._ticks = ticks()
         self._log.start_ns = self.clock.now_ns()

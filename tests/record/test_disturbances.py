@@ -12,7 +12,7 @@ import pytest
 from llm_latency.record import disturbances
 from llm_latency.record.clock import HostClock
 from llm_latency.record.devices.device import Telemetry
-from llm_latency.record.disturbances import Disturbances, energy_between, grown_since, told_by
+from llm_latency.record.disturbances import Disturbances, collections, energy_between, grown_since, told_by
 from llm_latency.testing import ManualClock
 
 
@@ -25,20 +25,44 @@ def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_long_collection_is_noted_with_its_generation(quiet: Path) -> None:
+def test_a_long_collection_is_noted(quiet: Path) -> None:
     """From its start on, on the call's own clock; a short one is the ordinary price of objects."""
     clock = ManualClock()
     heard = Disturbances(clock)
+    before = list(gc.callbacks)
     heard.begin()
-    (callback,) = [found for found in gc.callbacks if found == heard._collected]
-    for took, generation in (("100 µs", 2), ("99 µs", 0)):
+    (callback,) = [found for found in gc.callbacks if found not in before]
+    for took in ("100 µs", "99 µs"):
         clock.advance("1 ms")
-        callback("start", {"generation": generation})
+        callback("start", {"generation": 2})
         clock.advance(took)
-        callback("stop", {"generation": generation})
+        callback("stop", {"generation": 2})
     heard.end(clock.now_ns())
     (note,) = heard.annotations
-    assert ("gc", "generation 2", 1_000_000, 100_000) == (note.kind, note.detail, note.at_ns, note.duration_ns)
+    assert ("gc", 1_000_000, 100_000) == (note.kind, note.at_ns, note.duration_ns)
+
+
+def test_nothing_of_a_collection_runs_in_python(quiet: Path) -> None:
+    """Where it did, a Ctrl-C that came during the collection would be raised there, and swallowed."""
+    heard = Disturbances(HostClock())
+    before = list(gc.callbacks)
+    heard.begin()
+    (callback,) = [found for found in gc.callbacks if found not in before]
+    frames: list[object] = []
+    sys.setprofile(lambda frame, event, _: frames.append(frame.f_code) if event == "call" else None)
+    try:
+        callback("start", {"generation": 0})
+    finally:
+        sys.setprofile(None)
+    heard.end(0)
+    assert [] == frames
+
+
+def test_an_unfinished_collection_is_left_out() -> None:
+    """Two instants at each start and two at each end."""
+    assert [] == collections(()) == collections((1, 2)) == collections((1, 2, 300_000))
+    (note,) = collections((1, 2, 300_000, 300_001, 400_000, 400_001))
+    assert (1, 300_000) == (note.at_ns, note.duration_ns)
 
 
 def test_a_real_collection_is_heard(quiet: Path) -> None:

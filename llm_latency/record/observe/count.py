@@ -11,6 +11,7 @@ from typing import Any
 from llm_latency.core.trace import Request
 from llm_latency.record.observe.log import RequestLog
 
+_FOR_ALL_ROWS = ("MaxLengthCriteria", "MaxTimeCriteria", "EosTokenCriteria")
 _CACHE_NAMES = ("cache", "past_key_values", "cache_params", "state")
 
 
@@ -18,7 +19,8 @@ _CACHE_NAMES = ("cache", "past_key_values", "cache_params", "state")
 class Segment:
     """One run of a decoding loop. `length` is what its sequences begin with; `expanded` its rows on entry.
 
-    An emission is the last of every `every` fires from `first_fire` on.
+    An emission is the last of every `every` fires from `first_fire` on. `last_length` is what the sequences had at
+    the last fire, where only its instant was kept.
     """
 
     length: int
@@ -30,6 +32,7 @@ class Segment:
     cached_tokens: int | None
     first_fire: int
     every: int = 1
+    last_length: int | None = None
     result: Any = None
 
     @classmethod
@@ -54,6 +57,10 @@ class Segment:
         beams = getattr(self.config, "num_beams", None) or 1
         returned = getattr(self.config, "num_return_sequences", None) or 1
         return int(max(beams, returned))
+
+    def ends_rows_alike(self, criteria: Any) -> bool:
+        """Whether no criterion can end one row before another but by its own end of sequence, which the ids show."""
+        return self.expanded == 1 or all(type(criterion).__name__ in _FOR_ALL_ROWS for criterion in criteria or ())
 
 
 def cached_tokens(kwargs: dict[str, Any]) -> int | None:
@@ -81,7 +88,7 @@ def count_generate(log: RequestLog) -> Request:
     for index, segment in enumerate(segments):
         last = segments[index + 1].first_fire if index + 1 < len(segments) else len(log.fires)
         fires = log.fires[segment.first_fire : last][segment.every - 1 :: segment.every]
-        found, tokens, reasons = _count_segment(segment, fires)
+        found, tokens, reasons = _count_segment(segment, _with_lengths(segment, fires, notes))
         emissions += [(instant, positions) for instant, positions, _ in found]
         log.marks += [mark for _, _, mark in found]
         if row_tokens is None:
@@ -132,8 +139,26 @@ def _segment_of_own_loop(log: RequestLog) -> list[Segment]:
     return [segment]
 
 
+Fire = tuple[int, int, Any, object]
+
+
+def _with_lengths(segment: Segment, fires: list[tuple[int, int | None, Any, object]], notes: list[str]) -> list[Fire]:
+    """Fires with the length of the sequences at each; where only instants were kept, one more each, if that adds up."""
+    known = [
+        (instant, segment.length + index if length is None else length, done, mark)
+        for index, (instant, length, done, mark) in enumerate(fires, start=1)
+    ]
+    if segment.last_length is not None and known and known[-1][1] != segment.last_length:
+        notes.append(
+            f"{len(fires)} steps were seen for {segment.last_length - segment.length} new positions: when each came is"
+            " not known"
+        )
+        return []
+    return known
+
+
 def _count_segment(
-    segment: Segment, fires: list[tuple[int, int, Any, object]]
+    segment: Segment, fires: list[Fire]
 ) -> tuple[list[tuple[int, int, object]], tuple[int, ...], tuple[str, ...]]:
     returned = None
     if getattr(segment.result, "dim", None) is not None and segment.result.dim() == 2:
@@ -175,7 +200,7 @@ def _allowed(segment: Segment) -> float:
     return float("inf") if longest is None else longest - segment.length
 
 
-def _done_lengths(fires: list[tuple[int, int, Any, object]], rows: int, limit: int | None) -> list[int | None] | None:
+def _done_lengths(fires: list[Fire], rows: int, limit: int | None) -> list[int | None] | None:
     """Length at which each row was first told to be done, by whatever criterion; None where rows do not match."""
     found: list[int | None] = [None] * rows
     for _, length, done, _ in fires:

@@ -21,12 +21,13 @@ from llm_latency.record.observe.patch import Patches
 
 # Where generation modes are mapped to methods; "org/repo" values are downloads and no methods.
 _FALLBACK_METHODS = ("_sample", "_beam_search", "_assisted_decoding")
+_UTILS = "transformers.generation.utils"
 _known_entries: set[CodeType] = set()
 
 
 def install(patches: Patches) -> None:
     """Wrap what is loaded of transformers' generation; does nothing where it is not imported."""
-    utils = sys.modules.get("transformers.generation.utils")
+    utils = sys.modules.get(_UTILS)
     mixin = getattr(utils, "GenerationMixin", None)
     if mixin is None:
         return
@@ -135,6 +136,8 @@ def _wrap_decode(original: Any) -> Any:
     code = _innermost(original)
     # The assisted loop of transformers 5.0 also asks the criteria about the draft's guesses, before each emission.
     every = 2 if code is not None and "is_done_candidate" in code.co_varnames else 1
+    # Each fire of transformers' own sampling loop, greedy too, comes behind exactly one new position.
+    one_a_fire = code is not None and code.co_name == "_sample" and original.__module__ == _UTILS
 
     @functools.wraps(original)
     def decode(self: Any, input_ids: Any, *args: Any, **kwargs: Any) -> Any:
@@ -147,6 +150,7 @@ def _wrap_decode(original: Any) -> Any:
         if request is not None:
             segment = Segment.of(input_ids, kwargs, first_fire=len(request.fires), every=every)
             request.facts.setdefault("segments", []).append(segment)
+            request.one_by_one = one_a_fire and segment.ends_rows_alike(kwargs.get("stopping_criteria"))
         state.frames.append("decode")
         sink_before, state.sink = state.sink, request
         try:
@@ -160,6 +164,10 @@ def _wrap_decode(original: Any) -> Any:
                 request.facts["error"] = type(error).__name__
             raise
         finally:
+            if request is not None and segment is not None:
+                segment.last_length = None if request.last is None else request.last.shape[1]
+                request.one_by_one = request.in_a_row = False
+                request.last = None
             if opened_here is not None:
                 opened_here.end()
             state.frames.pop()
@@ -191,17 +199,23 @@ def _open_without_entry(model: Any) -> RequestLog | None:
 def wrap_criteria(original: Any) -> Any:
     """Wrap the stopping criteria's evaluation: an emission exists when it begins."""
 
+    # The list's own parameters: passing *args on costs as much as the stamp.
     @functools.wraps(original)
-    def call(self: Any, input_ids: Any, *args: Any, **kwargs: Any) -> Any:
+    def call(self: Any, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
         sink = state.sink
         if sink is None:
-            return original(self, input_ids, *args, **kwargs)
+            return original(self, input_ids, scores, **kwargs)
+        if sink.in_a_row:
+            sink.fires.append((sink.now_ns(), None, None, None))
+            sink.last = input_ids
+            return original(self, input_ids, scores, **kwargs)
         mark = None if sink.mark is None else sink.mark()
         instant = sink.now_ns()
         if not sink.fires:
             sink.first(instant)
-        done = original(self, input_ids, *args, **kwargs)
+        done = original(self, input_ids, scores, **kwargs)
         sink.fires.append((instant, input_ids.shape[1], done, mark))
+        sink.in_a_row = sink.one_by_one and mark is None
         return done
 
     return call

@@ -18,6 +18,9 @@ class RequestLog:
     `fires` holds (instant, length of the sequences so far, tensor that tells which rows are done, mark on the
     device); `marks` are those of the emissions that `count` has kept, and `device_ns` their instants. `mark` is None
     where the host's clock is the device's.
+
+    `one_by_one` says that every fire brings one position and ends all rows or none. Once the first is written down,
+    and where nothing is marked, the rest are `in_a_row`: only their instants are kept, and in `last` the sequences.
     """
 
     __slots__ = (
@@ -26,12 +29,15 @@ class RequestLog:
         "facts",
         "fires",
         "gauges",
+        "in_a_row",
         "kind",
+        "last",
         "mark",
         "marks",
         "model",
         "notes",
         "now_ns",
+        "one_by_one",
         "readings",
         "start_ns",
         "stop_ns",
@@ -57,7 +63,9 @@ class RequestLog:
         on_host = self.readings is None or isinstance(self.readings.device, Cpu)
         self.mark = None if on_host or self.readings is None else self.readings.device.mark
         self.marks: list[object] = []
-        self.fires: list[tuple[int, int, Any, object]] = []
+        self.fires: list[tuple[int, int | None, Any, object]] = []
+        self.one_by_one = self.in_a_row = False
+        self.last: Any = None
         self.facts: dict[str, Any] = {}
         self.notes: list[str] = []
         self.thread = threading.current_thread().name

@@ -1,4 +1,4 @@
-"""Ctrl-C at any moment: nothing stays patched, and the calls so far are kept."""
+"""Ctrl-C at any moment: nothing stays patched or listening, and the calls so far are kept."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ for attempt in range(150):
     signal.setitimer(signal.ITIMER_REAL, 0)
     gc.collect()
     assert now() == before, (attempt, now(), before)
+    assert "__call__" not in model.__dict__ and not gc.callbacks, attempt
     assert not taps._watching and not attribution._open, attempt
 measurement = measure(run, repeat=2, warmup=0)
 assert measurement.traces[0].requests[0].row_tokens == (4,)
