@@ -89,7 +89,7 @@ class Recording:
             stopped_because=because,
             warnings=(*environment.warnings, *doubts(traces)),
             verdicts=tuple(verdict_on(budget, traces, environment, level=sampling.plan.level) for budget in budgets),
-            observer_ns=emission_cost_ns(self.clock) if isinstance(self.clock, HostClock) else None,
+            observer_ns=emission_cost_ns(self.clock, self.device) if isinstance(self.clock, HostClock) else None,
             recorded_at=datetime.now(UTC).isoformat(timespec="seconds"),
             complete=interrupted_by is None,
         )
