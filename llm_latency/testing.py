@@ -97,8 +97,11 @@ class FakeDevice:
         self._done_ns = None
 
     def mark(self) -> int | None:
-        """The instant at which the work given so far will be done."""
-        return self._end_of_work_ns() if self._marks else None
+        """The instant at which the work given so far will be done; without marks it is waited for."""
+        if self._marks:
+            return self._end_of_work_ns()
+        self.synchronize()
+        return None
 
     def elapsed(self, marks: Sequence[object]) -> tuple[int, ...] | None:
         """Nanoseconds from the first mark to each; raises DeviceError where one has not been waited for."""

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import msgspec
 
-from llm_latency.core.trace import Request, Trace
+from llm_latency.core.trace import Contention, Request, Trace
 
 
 def delay_ns(trace: Trace, start_ns: int, stop_ns: int) -> float | None:
@@ -20,6 +20,19 @@ def delay_ns(trace: Trace, start_ns: int, stop_ns: int) -> float | None:
     if len(readings) < 2 or start_ns < readings[0][0] or stop_ns > readings[-1][0]:
         return None
     return max(0.0, _sofar(readings, stop_ns) - _sofar(readings, start_ns))
+
+
+def has_own_time(trace: Trace) -> bool:
+    """Whether the delay of the process is that of each request: on the CPU, and no two at once in threads of their own.
+
+    Of threads that run side by side it is not told which one waited.
+    """
+    if any(request.device_ns is not None for request in trace.requests):
+        return False
+    if len({request.thread for request in trace.requests}) < 2:
+        return True
+    ordered = sorted(trace.requests, key=lambda request: request.start_ns)
+    return all(before.stop_ns <= after.start_ns for before, after in pairwise(ordered))
 
 
 def delay_share(trace: Trace) -> float | None:
@@ -37,18 +50,18 @@ def _sofar(readings: Sequence[tuple[int, int]], instant_ns: int) -> float:
     return before + (after - before) * (instant_ns - before_ns) / (after_ns - before_ns)
 
 
-def relieved(trace: Trace) -> Trace:
+def relieved(trace: Trace, *, limit_ns: int | None = None) -> Trace:
     """The call with the delay by other programs taken out, where it was read; else the call itself.
 
     Within a stretch between two readings the delay is taken out of the longest of the pieces that its instants cut
-    it into, until they are equally long: a wait for a core makes a gap longer and never shorter. That is the
-    kindest reading of the call, so what is too slow even then is too slow by itself.
+    it into, until they are equally long: a wait for a core makes a gap longer and never shorter. With `limit_ns`
+    the pieces that are hardly too long are first brought below it. That is the kindest reading of the call, so what
+    is too slow even then is too slow by itself.
     """
     readings = trace.contention.readings if trace.contention else ()
-    on_host = all(request.device_ns is None for request in trace.requests)
-    if len(readings) < 2 or readings[-1][1] <= readings[0][1] or not on_host:
+    if len(readings) < 2 or readings[-1][1] <= readings[0][1] or not has_own_time(trace):
         return trace
-    own = _own_instants(trace, readings)
+    own = _own_instants(trace, readings, limit_ns)
     return msgspec.structs.replace(
         trace,
         start_ns=own[trace.start_ns],
@@ -59,7 +72,7 @@ def relieved(trace: Trace) -> Trace:
             for phase in trace.phases
         ),
         pauses=tuple((own[begin], own[end]) for begin, end in trace.pauses),
-        contention=None,
+        contention=Contention(readings=((own[readings[0][0]], 0), (own[readings[-1][0]], 0))),
     )
 
 
@@ -72,7 +85,7 @@ def _moved(request: Request, own: dict[int, int]) -> Request:
     )
 
 
-def _own_instants(trace: Trace, readings: Sequence[tuple[int, int]]) -> dict[int, int]:
+def _own_instants(trace: Trace, readings: Sequence[tuple[int, int]], limit_ns: int | None) -> dict[int, int]:
     """Each instant of the call as it would have been; before the first reading and after the last nothing moves."""
     instants = {trace.start_ns, trace.stop_ns}
     instants |= {i for r in trace.requests for i in (r.start_ns, r.stop_ns, *(at for at, _ in r.emissions))}
@@ -89,17 +102,23 @@ def _own_instants(trace: Trace, readings: Sequence[tuple[int, int]]) -> dict[int
         while ordered[position] < stop_ns:
             position += 1
         pieces = [b - a for a, b in pairwise(ordered[begin : position + 1])]
-        for offset, length in enumerate(_shortened(pieces, after - before)):
+        for offset, length in enumerate(_shortened(pieces, after - before, limit_ns)):
             own[ordered[begin + offset + 1]] = own[ordered[begin + offset]] + length
     for earlier, later in pairwise(ordered[position:]):
         own[later] = own[earlier] + later - earlier
     return own
 
 
-def _shortened(pieces: list[int], delay: int) -> list[int]:
-    """Pieces of which the longest were cut to one length, so that their sum is shorter by `delay`."""
+def _shortened(pieces: list[int], delay: int, limit: int | None) -> list[int]:
+    """Pieces that together are shorter by `delay`: brought below `limit` while it lasts, then cut to one length."""
     if delay <= 0 or not pieces:
         return pieces
+    pieces = list(pieces)
+    if limit is not None:
+        for index in sorted(range(len(pieces)), key=pieces.__getitem__):
+            if pieces[index] >= limit and pieces[index] - limit + 1 <= delay:
+                delay -= pieces[index] - limit + 1
+                pieces[index] = limit - 1
     left = max(0, sum(pieces) - delay)
     ascending = sorted(pieces)
     kept, longest = 0, 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
 
-from llm_latency.core.contention import delay_ns, delay_share
+from llm_latency.core.contention import delay_ns, delay_share, has_own_time
 from llm_latency.core.drift import drift
 from llm_latency.core.outliers import outliers
 from llm_latency.core.trace import Annotation, Request, Trace
@@ -59,8 +59,8 @@ def _delayed(traces: Sequence[Trace]) -> Iterator[str]:
         which = "the call" if len(traces) == 1 else f"{delayed} of {len(traces)} calls"
         most = "" if len(traces) == 1 else "up to "
         yield (
-            f"other programs had this process's cores for {most}{worst:.0%} of the time of {which};"
-            " ttft_own, tpot_own and e2e_own are without it"
+            f"other programs had this process's cores for {most}{worst:.0%} of the time of {which}"
+            + ("; ttft_own, tpot_own and e2e_own are without it" if any(map(has_own_time, traces)) else "")
         )
 
 
@@ -125,9 +125,9 @@ def lag_share(request: Request) -> float | None:
     """How much of a decoding step the device still had to do when the host had given it all, at the median emission.
 
     About 0 where the device waits for the host, towards 1 where the host waits for the device; None on the host's
-    own processor and without two emissions.
+    own processor, without two emissions, and where something waits for the device at each of them anyway.
     """
-    if request.device_ns is None or len(request.emissions) < 2:
+    if request.device_ns is None or request.host_waits or len(request.emissions) < 2:
         return None
     instants = [instant for instant, _ in request.instants]
     return median(

@@ -7,12 +7,12 @@ changed definition gets a new one.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, pairwise
 
 import msgspec
 
-from llm_latency.core.contention import delay_ns
+from llm_latency.core.contention import delay_ns, has_own_time
 from llm_latency.core.environment import Environment
 from llm_latency.core.trace import Request, Trace
 from llm_latency.errors import UsageError
@@ -101,30 +101,25 @@ def _tpot(trace: Trace, _: Environment) -> tuple[float, ...]:
     return tuple(values)
 
 
-def _own_seconds(trace: Trace, request: Request, start_ns: int, stop_ns: int) -> float | None:
-    """Seconds without the delay by other programs, of work on the CPU; None where the delay was not read."""
-    delay = delay_ns(trace, start_ns, stop_ns) if request.device_ns is None else None
-    return None if delay is None else max(0.0, _seconds(trace, start_ns, stop_ns) - delay / 1e9)
+def _own(trace: Trace, spans: Iterable[tuple[int, int, int]]) -> tuple[float, ...]:
+    """Seconds of (start, stop, share) without the delay by other programs; none where it is not each request's."""
+    if not has_own_time(trace):
+        return ()
+    told = [(_seconds(trace, start, stop), delay_ns(trace, start, stop), share) for start, stop, share in spans]
+    return tuple(max(0.0, wall - delay / 1e9) / share for wall, delay, share in told if delay is not None)
 
 
 def _ttft_own(trace: Trace, _: Environment) -> tuple[float, ...]:
-    found = (_own_seconds(trace, r, r.start_ns, r.instants[0][0]) for r in trace.requests if r.emissions)
-    return tuple(seconds for seconds in found if seconds is not None)
+    return _own(trace, ((r.start_ns, r.emissions[0][0], 1) for r in trace.requests if r.emissions))
 
 
 def _e2e_own(trace: Trace, _: Environment) -> tuple[float, ...]:
-    found = (_own_seconds(trace, r, r.start_ns, r.done_ns) for r in trace.requests)
-    return tuple(seconds for seconds in found if seconds is not None)
+    return _own(trace, ((r.start_ns, r.done_ns, 1) for r in trace.requests))
 
 
 def _tpot_own(trace: Trace, _: Environment) -> tuple[float, ...]:
-    values = []
-    for r in trace.requests:
-        tokens = _longest_row(r)
-        if len(r.emissions) > 1 and tokens is not None and tokens > 1:
-            seconds = _own_seconds(trace, r, r.instants[0][0], r.done_ns)
-            values += [] if seconds is None else [seconds / (tokens - 1)]
-    return tuple(values)
+    counted = [(r, _longest_row(r) or 0) for r in trace.requests if len(r.emissions) > 1]
+    return _own(trace, ((r.emissions[0][0], r.done_ns, tokens - 1) for r, tokens in counted if tokens > 1))
 
 
 def _ntpot(trace: Trace, _: Environment) -> tuple[float, ...]:

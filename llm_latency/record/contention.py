@@ -8,25 +8,28 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 _TASKS = Path("/proc/self/task")
 # A thread that ran or waited for less than this share of a span was not working for the call: heartbeats, monitors.
 _WORKING_SHARE = 0.1
+# Threads that are read while the clock runs: 40 µs of them.
+_MOST_IN_BETWEEN = 32
 
 Times = tuple[int, int]
 
 
 def displaced_ns(threads: Sequence[Times], *, wall_ns: int, cores: int) -> int:
-    """Time in which at least one working thread waited for a core, of a span of `wall_ns`.
+    """Time in which other programs kept at least one working thread waiting for a core, of a span of `wall_ns`.
 
     `threads` are each one's (ran, waited) in the span, in nanoseconds. Threads of one operator wait for each other,
     so the slowest sets the pace, and only how much their waits overlap is not told. One task too many for the cores
     displaces one thread at a time: the waits add up. Where two or more are too many the waits are taken as
     independent. How many are too many follows from the share of its time that a runnable thread waits, since
-    Linux shares cores evenly: cores · share/(1 - share). (Measured by benchmarks/bench_contention.py.)
+    Linux shares cores evenly: cores · share/(1 - share). Never more than the core time that this process left to
+    others, so that threads which wait for each other count nothing. (Measured by benchmarks/bench_contention.py.)
     """
     working = [(ran, waited) for ran, waited in threads if ran + waited >= _WORKING_SHARE * wall_ns and waited > 0]
     if not working or wall_ns <= 0:
@@ -38,7 +41,8 @@ def displaced_ns(threads: Sequence[Times], *, wall_ns: int, cores: int) -> int:
         undisturbed *= max(0.0, 1.0 - waited / wall_ns)
     too_many = cores * share / (1.0 - share)
     weight = min(1.0, max(0.0, too_many - 1.0))
-    return round(min(wall_ns, (1.0 - weight) * added + weight * (1.0 - undisturbed) * wall_ns))
+    left = max(0, cores * wall_ns - sum(ran for ran, _ in threads))
+    return round(min(wall_ns, left, (1.0 - weight) * added + weight * (1.0 - undisturbed) * wall_ns))
 
 
 def involuntary_switches() -> int | None:
@@ -62,12 +66,16 @@ class RunQueue:
         self._cores = cores or 1
         self._files: dict[str, int] = {}
         self._last: dict[str, Times] = {}
+        self._busiest: tuple[str, ...] = ()
+        self._is_open = False
         self._lock = threading.Lock()
+        self._holder: int | None = None
 
     def begin(self) -> None:
         """Open each thread's file and take its times: some 10 µs a thread, before the clock starts."""
-        self.readings.clear()
-        self._last = self._times(can_list=True)
+        self._is_open = True
+        self._last = self._times(self._listed())
+        self._busiest = tuple(sorted(self._last, key=lambda thread: -self._last[thread][0])[:_MOST_IN_BETWEEN])
 
     def start(self, instant_ns: int) -> None:
         """Say when the call began; nothing is read."""
@@ -77,57 +85,63 @@ class RunQueue:
     def read(self, instant_ns: int, *, is_end: bool = False) -> None:
         """Add a reading: 1.3 µs a thread (n = 15,000, 2-core AMD EPYC VM); at the end new threads are looked for too.
 
-        A thread that is seen first in the middle of a call, as one that a notebook starts for `generate`, is known
-        from its own first reading on; the ones that it starts itself count at the end.
+        In between only this thread and those are read that had run most when the call began, up to 32: what others
+        waited counts at the end, as for threads that are started in the call.
         """
-        if not self.readings:
+        # The collector may end an abandoned stream, and so ask again, while this thread is at it.
+        if not self.readings or self._holder == threading.get_ident():
+            return
+        with self._lock:
+            self._holder = threading.get_ident()
+            try:
+                if self._is_open:
+                    self._add(instant_ns, is_end=is_end)
+            finally:
+                self._holder = None
+
+    def _add(self, instant_ns: int, *, is_end: bool) -> None:
+        before_ns, sofar_ns = self.readings[-1]
+        if instant_ns <= before_ns:  # another thread's reading came in between
             return
         own = str(threading.get_native_id())
-        with self._lock:
-            if own not in self._files:
-                self._open(own)
-            before_ns, sofar_ns = self.readings[-1]
-            if instant_ns <= before_ns:  # another thread's reading came in between
-                return
-            times = self._times(can_list=is_end)
-            spans = [
-                (ran - last[0], waited - last[1])
-                for thread, (ran, waited) in times.items()
-                for last in (self._last.get(thread, (0, 0)),)
-            ]
-            self._last = self._last | times
-            delay_ns = displaced_ns(spans, wall_ns=instant_ns - before_ns, cores=self._cores)
-            self.readings.append((instant_ns, sofar_ns + delay_ns))
+        times = self._times(self._listed() if is_end else {*self._busiest, own})
+        spans = [
+            (ran - last[0], waited - last[1])
+            for thread, (ran, waited) in times.items()
+            for last in (self._last.get(thread, (0, 0)),)
+        ]
+        self._last |= times
+        delay_ns = displaced_ns(spans, wall_ns=instant_ns - before_ns, cores=self._cores)
+        self.readings.append((instant_ns, sofar_ns + delay_ns))
 
     def close(self) -> None:
-        """Close the threads' files."""
-        for descriptor in self._files.values():
-            with suppress(OSError):
-                os.close(descriptor)
-        self._files.clear()
-
-    def _times(self, *, can_list: bool) -> dict[str, Times]:
-        if can_list:
-            self._open_new()
-        times: dict[str, Times] = {}
-        for thread, descriptor in list(self._files.items()):
+        """Close the threads' files; a reading afterwards, as of a request that outlives its watch, does nothing."""
+        self._is_open = False
+        # Not a lock in a context manager of our own: an interrupt at its end would leave it taken.
+        with self._lock:
+            self._holder = threading.get_ident()
             try:
-                ran, waited, _ = os.pread(descriptor, 96, 0).split()
-            except (OSError, ValueError):  # the thread has ended
-                os.close(self._files.pop(thread))
-                continue
-            times[thread] = int(ran), int(waited)
-        return times
+                while self._files:
+                    with suppress(OSError):
+                        os.close(self._files.popitem()[1])
+            finally:
+                self._holder = None
 
-    def _open_new(self) -> None:
+    def _listed(self) -> Iterable[str]:
         try:
-            threads = os.listdir(_TASKS)
+            return os.listdir(_TASKS)
         except OSError:
-            return
-        for thread in threads:
-            if thread not in self._files:
-                self._open(thread)
+            return ()
 
-    def _open(self, thread: str) -> None:
-        with suppress(OSError):
-            self._files[thread] = os.open(f"{_TASKS}/{thread}/schedstat", os.O_RDONLY)
+    def _times(self, threads: Iterable[str]) -> dict[str, Times]:
+        times: dict[str, Times] = {}
+        for thread in threads:
+            try:
+                if thread not in self._files:
+                    self._files[thread] = os.open(f"{_TASKS}/{thread}/schedstat", os.O_RDONLY)
+                ran, waited, _ = os.pread(self._files[thread], 96, 0).split()
+                times[thread] = int(ran), int(waited)
+            except (OSError, ValueError):  # the thread has ended
+                if (descriptor := self._files.pop(thread, None)) is not None:
+                    os.close(descriptor)
+        return times

@@ -34,6 +34,7 @@ class Disturbances:
         self._clock = clock
         self._counters: Mapping[str, int] = {}
         self._instants: dict[int, int] = {}
+        self._completed = 0
         self._ear: Any = None
         self._compiling_ns = 0
         self._compiler: Any = None
@@ -44,6 +45,7 @@ class Disturbances:
         # In C from end to end: an exception inside of a collector's callback is swallowed, and where that is a Python
         # function, a Ctrl-C that came in the middle of a collection is raised there. So `max` asks for the key of both
         # its arguments, "start" or "stop" and a dict, and each time the next instant is put into `_instants`.
+        self._completed = _completed()
         numbered = map(self._instants.setdefault, count(), iter(self._clock.now_ns, None))
         self._ear = partial(max, key=partial(next, numbered))
         gc.callbacks.append(self._ear)
@@ -57,7 +59,7 @@ class Disturbances:
     def end(self, stop_ns: int) -> None:
         """Stop to listen, after the clock has stopped."""
         self.close()
-        self.annotations += collections(tuple(self._instants.values()))
+        self.annotations += collections(tuple(self._instants.values()), completed=_completed() - self._completed)
         for kind, grown in grown_since(self._counters, _counters()).items():
             self.annotations.append(Annotation(kind=kind, at_ns=stop_ns, duration_ns=grown))
         if not self._had_dynamo and (graphs := _graphs()):
@@ -89,8 +91,17 @@ class Disturbances:
         )
 
 
-def collections(instants: Sequence[int]) -> list[Annotation]:
-    """Collections of 0.1 ms and more, out of two instants at the start of each and two at its end."""
+def _completed() -> int:
+    return sum(generation["collections"] for generation in gc.get_stats())
+
+
+def collections(instants: Sequence[int], *, completed: int) -> list[Annotation]:
+    """Collections of 0.1 ms and more, out of two instants at the start of each and two at its end.
+
+    With an end less in them than were `completed`, the first to end had begun before we listened.
+    """
+    if len(instants) // 2 == 2 * completed - 1:
+        instants = instants[2:]
     starts, stops = instants[0::4], instants[3::4]
     spans = [(start, stop - start) for start, stop in zip(starts, stops, strict=False)]
     return [Annotation(kind="gc", at_ns=at, duration_ns=spent) for at, spent in spans if spent >= _LEAST_GC_NS]

@@ -16,18 +16,19 @@ def is_exhausted(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _WORDS)
 
 
-def explained(log: CallLog, peak_bytes: int | None) -> str:
+def explained(log: CallLog, error: BaseException, peak_bytes: int | None) -> str:
     """In which phase a call ran out of memory, and the most that it had used until then."""
     used = "" if peak_bytes is None else f"; at most {show(float(peak_bytes), 'B')} were in use"
-    return f"llm-latency: memory ran out in {_phase(log)}{used}"
+    return f"llm-latency: memory ran out in {_phase(log, error)}{used}"
 
 
-def _phase(log: CallLog) -> str:
-    if log.requests and log.requests[-1].facts.get("error"):
-        emissions = len(log.requests[-1].fires)
-        if not emissions:
-            return "prefill, before the first new token"
-        return f"decode, after {emissions} emission{'' if emissions == 1 else 's'}"
-    if log.failed_in is not None:
-        return log.failed_in
+def _phase(log: CallLog, error: BaseException) -> str:
+    for request in log.requests:
+        if request.facts.get("error_id") == id(error):
+            emissions = len(request.fires)
+            if not emissions:
+                return "prefill, before the first new token"
+            return f"decode, after {emissions} emission{'' if emissions == 1 else 's'}"
+    if log.failed_in is not None and log.failed_in[1] == id(error):
+        return log.failed_in[0]
     return "the call, outside of a request that was seen"

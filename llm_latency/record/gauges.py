@@ -50,6 +50,7 @@ class Gauges:
         self._ran_on: list[Device] = []
         self.refused: DeviceError | None = None
         self._switches: int | None = None
+        self._has_ended = False
 
     @contextmanager
     def reading(self, models: tuple[object, ...]) -> Iterator[None]:
@@ -66,9 +67,6 @@ class Gauges:
 
     def _begin(self, models: tuple[object, ...]) -> None:
         self._used.expect(models)
-        for gauges in self._outer:  # what was used until here is theirs; the new peaks begin at nothing
-            for session in gauges._sessions.values():
-                session.take_peak()
         for device in self._used.all:
             self._session(device).begin()
         self._disturbances.begin()
@@ -80,22 +78,25 @@ class Gauges:
         self._queue.start(start_ns)
 
     def wait(self) -> None:
-        """Wait for the devices: the call's last act."""
+        """Wait for the devices, also for one that came into use in the call: the call's last act."""
+        self._used.expect(())
         for device in self._used.all:
             device.synchronize()
 
     def end(self, stop_ns: int) -> None:
         """Read everything again, after the clock has stopped."""
+        self._has_ended = True
         self._queue.read(stop_ns, is_end=True)
         switches = involuntary_switches()
         self._switches = None if switches is None or self._switches is None else switches - self._switches
         self._disturbances.end(stop_ns)
         for session in self._sessions.values():
             session.end()
-            for gauges in self._outer:
-                gauges._session(session.device).keep(session.peaks)
 
     def _close(self) -> None:
+        self._has_ended = True
+        for session in self._sessions.values():
+            session.close()
         self._queue.close()
         self._disturbances.close()
 
@@ -106,13 +107,14 @@ class Gauges:
         except DeviceError as error:
             self.refused, device = error, self._used.all[0]
         readings = Readings(device)
-        if device not in self._ran_on:
-            self._ran_on.append(device)
+        for gauges in (*self._outer, self):
+            if device not in gauges._ran_on:
+                gauges._ran_on.append(device)
         if self._running:
             for other in (*self._running, readings):
                 other.is_alone = False
         else:
-            self._take_peak(device)
+            self._session(device).take_peak()
         self._running.append(readings)
         return readings
 
@@ -122,15 +124,16 @@ class Gauges:
             gauges._queue.read(instant_ns)
 
     def first(self, readings: Readings, instant_ns: int) -> None:
-        """Read at a request's first emission: some 15 µs, which lie in its first gap."""
-        self.read(instant_ns)
-        self._phase(readings, "prefill")
+        """Read at a request's first emission: 20 to 40 µs, which lie in its first gap."""
+        if not self._has_ended:
+            self.read(instant_ns)
+            self._phase(readings, "prefill", is_new=True)
 
     def leave(self, readings: Readings, instant_ns: int) -> None:
-        """Read at a request's end."""
-        readings.stop_mark = readings.device.mark()
-        self.read(instant_ns)
-        self._phase(readings, "decode")
+        """Read at a request's end; one that outlives its watch is read no more."""
+        if not self._has_ended:
+            self.read(instant_ns)
+            self._phase(readings, "decode", is_new=False)
         if readings in self._running:
             self._running.remove(readings)
 
@@ -156,7 +159,7 @@ class Gauges:
 
     def most_bytes(self) -> int | None:
         """The call's high-water mark until now, as one number."""
-        self._take_peak(self.device)
+        self._session(self.device).take_peak(is_new=False)
         return main_peak(self.peak_bytes)
 
     def energy_j(self, *, seconds: float) -> float | None:
@@ -175,17 +178,17 @@ class Gauges:
     def annotations(self, *, stop_ns: int) -> tuple[Annotation, ...]:
         """What else happened: to the process, to the machine, to the device."""
         session = self._session(self.device)
-        return (*self._disturbances.annotations, *told_by(session.before, session.after, at_ns=stop_ns))
+        found = [*self._disturbances.annotations, *told_by(session.before, session.after, at_ns=stop_ns)]
+        others = [device for device in self._ran_on if device is not self.device and not isinstance(device, Cpu)]
+        if others:
+            names = ", ".join(str(device.describe().get("device")) for device in others)
+            found.append(Annotation(kind="devices", at_ns=stop_ns, detail=f"memory and energy leave out {names}"))
+        return tuple(found)
 
     def _session(self, device: Device) -> Session:
         return self._sessions.setdefault(id(device), Session(device, self._clock))
 
-    def _phase(self, readings: Readings, name: str) -> None:
-        if readings.is_alone and (peak := self._take_peak(readings.device)) is not None:
-            readings.peaks[name] = peak
-
-    def _take_peak(self, device: Device) -> int | None:
-        seen = self._session(device).take_peak()
-        for gauges in self._outer:
-            gauges._session(device).keep(seen)
-        return main_peak(seen)
+    def _phase(self, readings: Readings, name: str, *, is_new: bool) -> None:
+        if readings.is_alone:
+            peak = main_peak(self._session(readings.device).take_peak(is_new=is_new))
+            readings.peaks |= {} if peak is None else {name: peak}

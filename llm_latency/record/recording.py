@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -96,6 +97,10 @@ class Recording:
 
     def attach_to(self, error: BaseException) -> None:
         """Let the partial measurement travel with an exception, as `llm_latency_measurement`."""
+        with suppress(Exception):  # an exception may refuse attributes; it goes on as it is
+            self._attach_to(error)
+
+    def _attach_to(self, error: BaseException) -> None:
         sampling = self.sampling
         done = len(sampling.traces) + len(sampling.warmup) + (sampling.cold is not None)
         if done:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext, suppress
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -56,11 +57,13 @@ class timed:  # reads as a verb: with timed("chat") as t
         self._watch.__exit__(kind, error, traceback)
         if self._watch.trace is None:
             return
-        self._recording.add("counted", self._watch)
-        self._recording.sampling.stopped_because = "one call"
-        self._measurement = self._recording.measurement(interrupted_by=error)
-        if error is not None:
-            error.llm_latency_measurement = self._measurement  # type: ignore[attr-defined]  # documented
+        # The block's own exception goes on, whatever it is like.
+        with suppress(Exception) if error is not None else nullcontext():
+            self._recording.add("counted", self._watch)
+            self._recording.sampling.stopped_because = "one call"
+            self._measurement = self._recording.measurement(interrupted_by=error)
+            if error is not None:
+                error.llm_latency_measurement = self._measurement  # type: ignore[attr-defined]  # documented
 
     @property
     def measurement(self) -> Measurement:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Self
 
@@ -41,17 +41,20 @@ class Watch:
         """Put the taps on and start the clock; raises DeviceError where a device cannot be waited for."""
         outer = current_chain()
         around = [log.gauges for log in outer if log.gauges is not None]
-        with ExitStack() as stack:
+        stack = self._stack = ExitStack()
+        try:
             stack.enter_context(tapped(self.modules))
             self._gauges = Gauges(self.clock, self._used, cores=available_cores(), outer=around)
             self._log = CallLog(self.name, clock=self.clock, outer=outer, gauges=self._gauges)
             stack.enter_context(opened(self._log))
             stack.enter_context(self._gauges.reading(self.modules))
-            self._stack = stack.pop_all()
-        self._ticks = ticks()
-        self._log.start_ns = self.clock.now_ns()
-        self._gauges.start(self._log.start_ns)
-        return self
+            self._ticks = ticks()
+            self._log.start_ns = self.clock.now_ns()
+            self._gauges.start(self._log.start_ns)
+            return self
+        except BaseException:  # an interrupt after this would be the block's own
+            stack.close()
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -62,9 +65,11 @@ class Watch:
         itself has raised.
         """
         log, gauges = self._log, self._gauges
-        if error is not None and is_exhausted(error):
-            error.add_note(explained(log, gauges.most_bytes()))
         try:
+            if error is not None:
+                with suppress(Exception):  # the block's own exception goes on, whatever it is like
+                    if is_exhausted(error):
+                        error.add_note(explained(log, error, gauges.most_bytes()))
             gauges.wait()
             stop_ns = self.clock.now_ns()
             stop_ticks = ticks()
@@ -80,7 +85,8 @@ class Watch:
         except Exception as doubt:
             if error is None:
                 raise
-            error.add_note(f"llm-latency: this call has no times: {doubt}")
+            with suppress(Exception):
+                error.add_note(f"llm-latency: this call has no times: {doubt}")
             return
         finally:
             self._stack.close()

@@ -8,9 +8,10 @@ from itertools import pairwise
 import msgspec
 import pytest
 
-from llm_latency.core.contention import delay_ns, delay_share, relieved
+from llm_latency.core.budget import parse_budget
+from llm_latency.core.contention import delay_ns, delay_share, has_own_time, relieved
 from llm_latency.core.environment import Environment
-from llm_latency.core.measurement import sample_of
+from llm_latency.core.measurement import sample_of, verdict_on
 from llm_latency.core.trace import Contention, Phase, Request, Trace
 
 MS = 1_000_000
@@ -77,7 +78,42 @@ def test_the_longest_pieces_give_up_the_delay() -> None:
     own = relieved(call(*READ))
     instants = [own.requests[0].start_ns, *(at for at, _ in own.requests[0].emissions), own.requests[0].stop_ns]
     assert [60, 20, 20, 20, 5] == [(b - a) // MS for a, b in pairwise(instants)]
-    assert (140 * MS, None) == (own.stop_ns - own.start_ns, own.contention)
+    assert 140 * MS == own.stop_ns - own.start_ns
+    assert 0 == delay_share(own)
+
+
+def test_a_limit_is_met_first_where_that_costs_least() -> None:
+    """Gaps of 20, 20 and 50 ms lose 12 ms: two come below 15 ms, and the rest goes where it is longest."""
+    trace = call((0, 0), (10, 0), (100, 0), (195, 12), (200, 12))
+    own = relieved(trace, limit_ns=15 * MS)
+    gaps = [b - a for (a, _), (b, _) in pairwise(own.requests[0].emissions)]
+    assert [15 * MS - 1, 15 * MS - 1, 48 * MS + 2] == gaps
+
+
+@pytest.mark.parametrize(
+    ("starts", "threads", "expected"),
+    [((10, 50), ("a", "b"), False), ((10, 50), ("a", "a"), True), ((10, 96), ("a", "b"), True), ((10,), ("a",), True)],
+)
+def test_threads_side_by_side_have_no_own_times(
+    starts: tuple[int, ...], threads: tuple[str, ...], expected: bool
+) -> None:
+    """Each request here takes 85 ms; which of two threads waited is not told."""
+    requests = tuple(
+        Request(kind="generate", start_ns=at * MS, stop_ns=(at + 85) * MS, thread=thread)
+        for at, thread in zip(starts, threads, strict=True)
+    )
+    trace = msgspec.structs.replace(call(*READ), requests=requests)
+    assert expected == has_own_time(trace)
+    assert expected == (relieved(trace) is not trace)
+
+
+def test_a_budget_on_own_time_can_fail() -> None:
+    """Taking the delay out of what is without it already leaves it as it is."""
+    traces = [call(*READ)] * 6
+    assert "fail" == verdict_on(parse_budget("ttft_own < 50 ms"), traces, Environment()).outcome
+    assert "fail" == verdict_on(parse_budget("ttft < 50 ms"), traces, Environment()).outcome
+    assert "undecided" == verdict_on(parse_budget("ttft < 80 ms"), traces, Environment()).outcome
+    assert "pass" == verdict_on(parse_budget("ttft < 95 ms"), traces, Environment()).outcome
 
 
 def test_equal_pieces_share_what_is_left() -> None:

@@ -33,6 +33,8 @@ needs_schedstat = pytest.mark.skipif(
         ([(50, 50), (50, 50)], 2, 75),
         ([(10, 90), (0, 0)], 1, 90),
         ([(0, 300)], 2, 100),  # never more than the span
+        ([(50, 50)] * 4, 2, 0),  # four threads of ours on two cores, which nobody else had
+        ([(67, 33), (67, 33), (10, 0)], 2, 56),  # never more than what this process left of the cores
     ],
 )
 def test_delay_is_the_time_in_which_a_working_thread_waited(
@@ -88,7 +90,7 @@ def test_a_thread_that_is_born_in_the_call_counts_whole(tasks: FakeTasks) -> Non
     queue.begin()
     queue.start(0)
     tasks.set(2, 70, 30)
-    queue.read(100 * MS)
+    queue.read(100 * MS, is_end=True)
     queue.close()
     assert (100 * MS, 30 * MS) == queue.readings[-1]
 
@@ -138,6 +140,65 @@ def test_where_the_system_does_not_report_it_there_are_no_readings(
     queue.read(5)
     queue.close()
     assert [] == queue.readings
+
+
+def test_a_reading_inside_a_reading_is_left_out(tasks: FakeTasks, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The collector may end an abandoned stream in the middle of one, which asks again in the same thread."""
+    tasks.set(1, 0, 0)
+    queue = RunQueue(cores=2)
+    queue.begin()
+    queue.start(0)
+    real = os.pread
+
+    def pread(descriptor: int, size: int, offset: int) -> bytes:
+        queue.read(50 * MS)
+        return real(descriptor, size, offset)
+
+    monkeypatch.setattr(os, "pread", pread)
+    queue.read(100 * MS)
+    monkeypatch.undo()
+    queue.close()
+    assert [0, 100 * MS] == [at for at, _ in queue.readings]
+
+
+def test_a_reading_after_the_end_opens_nothing(tasks: FakeTasks) -> None:
+    """A request may outlive its watch."""
+    tasks.set(1, 0, 0)
+    queue = RunQueue(cores=2)
+    queue.begin()
+    queue.start(0)
+    queue.close()
+    queue.read(100 * MS)
+    assert ({}, [(0, 0)]) == (queue._files, queue.readings)
+
+
+def test_threads_that_read_while_another_closes_raise_nothing() -> None:
+    """Three threads read as fast as they can while watches open and close."""
+    queues = [RunQueue(cores=2) for _ in range(60)]
+    errors: list[BaseException] = []
+    done = threading.Event()
+
+    def work() -> None:
+        try:
+            while not done.is_set():
+                for queue in queues:
+                    queue.read(time.perf_counter_ns())
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for queue in queues:
+        queue.begin()
+        queue.start(time.perf_counter_ns())
+        queue.read(time.perf_counter_ns(), is_end=True)
+        queue.close()
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert [] == errors
+    assert [{}] * 60 == [queue._files for queue in queues]
 
 
 def test_every_file_is_closed_again(tasks: FakeTasks) -> None:

@@ -59,10 +59,12 @@ def test_nothing_of_a_collection_runs_in_python(quiet: Path) -> None:
 
 
 def test_an_unfinished_collection_is_left_out() -> None:
-    """Two instants at each start and two at each end."""
-    assert [] == collections(()) == collections((1, 2)) == collections((1, 2, 300_000))
-    (note,) = collections((1, 2, 300_000, 300_001, 400_000, 400_001))
+    """Two instants at each start and two at each end; the first end may be that of one from before."""
+    assert [] == collections((), completed=0) == collections((1, 2), completed=0)
+    (note,) = collections((1, 2, 300_000, 300_001, 400_000, 400_001), completed=1)
     assert (1, 300_000) == (note.at_ns, note.duration_ns)
+    (note,) = collections((1, 2, 300_000, 300_001, 600_000, 600_001), completed=2)
+    assert (300_000, 300_001) == (note.at_ns, note.duration_ns)
 
 
 def test_a_real_collection_is_heard(quiet: Path) -> None:

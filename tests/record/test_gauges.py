@@ -17,7 +17,7 @@ from llm_latency.record.clock import HostClock
 from llm_latency.record.devices.cpu import Cpu
 from llm_latency.record.devices.device import Device, Telemetry
 from llm_latency.record.devices.session import Session, main_peak
-from llm_latency.record.devices.used import Used, places
+from llm_latency.record.devices.used import Used, places, shared
 from llm_latency.record.measure import measure
 from llm_latency.record.observe.stream import stream
 from llm_latency.record.timed import timed
@@ -25,6 +25,14 @@ from llm_latency.testing import FakeDevice, ManualClock, ScriptedModel
 
 MS = 1_000_000
 GIB = 2**30
+
+
+@pytest.fixture(autouse=True)
+def _devices_of_its_own() -> Iterator[None]:
+    """A test that fakes `find` leaves no device behind."""
+    shared.cache_clear()
+    yield
+    shared.cache_clear()
 
 
 def ahead(clock: ManualClock, device: FakeDevice, *, host: str, work: str, steps: int = 4) -> Iterator[int]:
@@ -63,18 +71,53 @@ def test_tokens_exist_when_the_device_has_made_them() -> None:
     assert not [warning for warning in measured.warnings if "launch-bound" in warning]
 
 
-def test_a_device_that_waits_for_the_host_is_said_to() -> None:
-    """20 ms of Python for each 1 ms of work: tokens exist 1 ms after the host's stamp."""
+def test_a_device_that_waits_for_the_host_is_seen() -> None:
+    """20 ms of Python for each 1 ms of work: tokens exist 1 ms after the host's stamp.
+
+    Of a stream it is not said: who hands an item on may have waited for the device before.
+    """
     measured = run("20 ms", "1 ms")
     assert [0.021, 0.02] == p50s(measured, "ttft", "itl")
-    assert [warning for warning in measured.warnings if warning.startswith("launch-bound: ")]
+    assert trace_of(measured).requests[0].host_waits
+    assert not [warning for warning in measured.warnings if "launch-bound" in warning]
+
+
+class Behind(FakeDevice):
+    """A device on which each mark finds as much work as `work` says; the host's clock goes on by `host` a step."""
+
+    host, work = "1 ms", "20 ms"
+
+    def mark(self) -> int | None:
+        """Work that a step gave, and what the step took the host."""
+        self.clock.advance(self.host)
+        self.give(self.work)
+        return super().mark()
+
+
+@pytest.mark.parametrize(("host", "work", "said"), [("20 ms", "1 ms", True), ("1 ms", "20 ms", False)])
+@pytest.mark.parametrize("streams", [False, True])
+def test_a_generate_that_is_launch_bound_is_said_to(host: str, work: str, said: bool, streams: bool) -> None:
+    """Not with a streamer, which waits for each token before the stamp."""
+    torch = pytest.importorskip("torch", reason="models need it: pip install -e '.[all,dev]'")
+    transformers = pytest.importorskip("transformers", reason="models need it: pip install -e '.[all,dev]'")
+    config = transformers.GPT2Config(n_layer=1, n_embd=8, n_head=1, vocab_size=32, eos_token_id=None, bos_token_id=1)
+    model = transformers.GPT2LMHeadModel(config).eval()
+    clock = ManualClock()
+    device = Behind(clock)
+    device.host, device.work = host, work
+    streamer = SimpleNamespace(put=lambda _: None, end=lambda: None) if streams else None
+    with timed("block", clock=clock, device=device) as t:
+        model.generate(torch.tensor([[3, 4]]), max_new_tokens=5, pad_token_id=0, streamer=streamer)
+    (request,) = trace_of(t.measurement).requests
+    assert request.device_ns is not None and len(request.device_ns) == 6
+    assert (said and not streams) == any(warning.startswith("launch-bound") for warning in t.measurement.warnings)
 
 
 def test_a_device_without_marks_leaves_the_hosts_instants() -> None:
-    """Its request has none of its own, and total still waits for it."""
+    """Its request has none of its own: each emission waits for it, and is stamped then."""
     measured = run("1 ms", "20 ms", marks=False)
     assert trace_of(measured).requests[0].device_ns is None
-    assert [0.001, 0.081] == p50s(measured, "ttft", "total")
+    assert [0.021, 0.021, 0.084] == p50s(measured, "ttft", "itl", "total")
 
 
 def test_work_from_before_the_call_is_waited_for_first() -> None:
@@ -257,6 +300,7 @@ def test_a_given_device_stands_for_all() -> None:
 
 def test_a_device_is_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its pool of events is filled once for a recording; the CPU is always there."""
+    used = Used()
     made: list[tuple[str, ...]] = []
 
     def find(*names: str) -> Device:
@@ -264,18 +308,18 @@ def test_a_device_is_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
         return FakeDevice(ManualClock(), device="+".join(names))
 
     monkeypatch.setattr("llm_latency.record.devices.used.find", find)
-    used = Used()
     one = used.of(SimpleNamespace(device="cuda:0"))
     used.expect((SimpleNamespace(device="cuda:0"), SimpleNamespace(device="cuda:1"), object()))
     assert one is used.of(SimpleNamespace(device="cuda:0"))
     assert ([("cuda:0",), ("cuda:1",)], 3) == (made, len(used.all))
-    assert isinstance(used.of(None), Cpu)
+    assert (True, used.all[-1]) == (isinstance(used.all[0], Cpu), used.of(None))
 
 
 def test_an_accelerator_that_the_process_has_used_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cell may call torch without any model; one that is not there is no error before it is called."""
     cuda = SimpleNamespace(is_initialized=lambda: True, current_device=lambda: 2)
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda, xpu=None))
+    used = Used()
     made: list[tuple[str, ...]] = []
 
     def find(*names: str) -> Device:
@@ -283,7 +327,6 @@ def test_an_accelerator_that_the_process_has_used_is_waited_for(monkeypatch: pyt
         raise DeviceError("not here")
 
     monkeypatch.setattr("llm_latency.record.devices.used.find", find)
-    used = Used()
     used.expect(())
     assert ([("cuda:2",)], 1) == (made, len(used.all))
 

@@ -60,15 +60,12 @@ class Cuda:
 
         None while the stream is captured into a CUDA graph: the event would become a part of the graph.
         """
-        if self._torch.cuda.is_current_stream_capturing():
-            return None
         try:
-            event = self._events.pop()
-        except IndexError:
-            event = self._torch.cuda.Event(enable_timing=True)
-        try:
+            if self._torch.cuda.is_current_stream_capturing():
+                return None
+            event = self._events.pop() if self._events else self._torch.cuda.Event(enable_timing=True)
             self._record(event)
-        except RuntimeError:
+        except (RuntimeError, IndexError):
             return None  # an earlier operation failed, which torch will say at the next one, in the user's own line
         return _Mark(event, self._events)
 

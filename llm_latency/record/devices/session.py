@@ -12,6 +12,10 @@ from llm_latency.record.devices.device import Device, Telemetry
 _BRACKETS = 3
 
 
+# Sessions that have begun and not been closed: peaks are the process's, and watches overlap in threads.
+_open: list[Session] = []
+
+
 @dataclass(frozen=True, slots=True)
 class Anchor:
     """A mark on the device and the host's instant at which it was passed, the middle of a bracket around it."""
@@ -38,26 +42,35 @@ class Session:
         """Wait for earlier work and read everything once, before the clock starts."""
         self.device.synchronize()
         self.before = self.device.telemetry()
-        self.device.reset_peak()
+        self.take_peak()
+        self.peaks.clear()
+        _open.append(self)
         self._first = self._anchor()
 
     def end(self) -> None:
         """Read everything again, after the device was waited for and the clock has stopped."""
-        self.keep(self.device.peak_bytes())
+        self.take_peak(is_new=False)
         self._last = self._anchor()
         self.after = self.device.telemetry()
 
-    def take_peak(self) -> Mapping[str, int] | None:
-        """High-water marks since the last time, kept in `peaks`; new ones begin."""
+    def take_peak(self, *, is_new: bool = True) -> Mapping[str, int] | None:
+        """High-water marks since they were last begun anew, as they are afterwards if `is_new`.
+
+        A device has one of each for the whole process, so every session that is open on it keeps what was seen.
+        """
         seen = self.device.peak_bytes()
-        self.device.reset_peak()
-        self.keep(seen)
+        if is_new:
+            self.device.reset_peak()
+        for session in [*_open, self]:
+            if session.device is self.device:
+                for name, value in (seen or {}).items():
+                    session.peaks[name] = max(value, session.peaks.get(name, 0))
         return seen
 
-    def keep(self, seen: Mapping[str, int] | None) -> None:
-        """Raise `peaks` to what was seen."""
-        for name, value in (seen or {}).items():
-            self.peaks[name] = max(value, self.peaks.get(name, 0))
+    def close(self) -> None:
+        """Keep nothing more of what others see; again does no harm."""
+        if self in _open:
+            _open.remove(self)
 
     def instants(self, marks: Sequence[object]) -> tuple[int, ...] | None:
         """The host's instant of each mark, only after `end`; None where the device did not mark them all.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import sys
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from llm_latency.errors import DeviceError
-from llm_latency.record.devices.cpu import Cpu
 from llm_latency.record.devices.device import Device, find
 
 
@@ -16,7 +18,7 @@ class Used:
     def __init__(self, given: Device | None = None) -> None:
         """Know the given device, or only the CPU."""
         self.given = given
-        self._found: dict[str, Device] = {"cpu": Cpu()} if given is None else {}
+        self._found: dict[tuple[str, ...], Device] = {("cpu",): shared("cpu")} if given is None else {}
 
     @property
     def all(self) -> tuple[Device, ...]:
@@ -24,43 +26,64 @@ class Used:
         return tuple(self._found.values()) if self.given is None else (self.given,)
 
     def of(self, model: object) -> Device:
-        """The device of a model; raises DeviceError for one whose waiting we do not know."""
-        if self.given is not None:
-            return self.given
-        names = places(model)
-        key = "+".join(names) or "cpu"
-        if key not in self._found:
-            self._found[key] = find(*names)
-        return self._found[key]
+        """The device of a model, of no model the last that became known.
 
-    def expect(self, models: object) -> None:
+        Raises DeviceError for one whose waiting we do not know.
+        """
+        if model is None or self.given is not None:
+            return self.all[-1]
+        names = places(model) or ("cpu",)
+        if names not in self._found:
+            self._found[names] = shared(*names)
+        return self._found[names]
+
+    def expect(self, models: Iterable[object]) -> None:
         """Learn of the devices of models that may be called, and of accelerators that this process has used.
 
         One that cannot be had is no error here: it may not be called.
         """
-        names = {places(model) for model in (models if isinstance(models, tuple) else (models,))}
-        torch: Any = sys.modules.get("torch")
-        for kind in ("cuda", "xpu"):
-            module: Any = getattr(torch, kind, None)
-            if getattr(module, "is_initialized", bool)():
-                names.add((f"{kind}:{module.current_device()}",))
-        for found in names - {()}:
-            if self.given is None and "+".join(found) not in self._found:
-                try:
-                    self._found["+".join(found)] = find(*found)
-                except DeviceError:
-                    continue
+        names = {places(model) for model in models} - {()}
+        names |= {(name,) for name in _in_use()}
+        for found in names if self.given is None else ():
+            if found not in self._found:
+                with suppress(DeviceError):
+                    self._found[found] = shared(*found)
+
+
+@functools.cache
+def shared(*names: str) -> Device:
+    """The process's one device for these names: its high-water marks are the process's too."""
+    return find(*names)
+
+
+def _in_use() -> Iterator[str]:
+    """Accelerators that this process has a context on, whoever made it."""
+    torch: Any = sys.modules.get("torch")
+    for kind in ("cuda", "xpu"):
+        module: Any = getattr(torch, kind, None)
+        if not getattr(module, "is_initialized", bool)():
+            continue
+        # torch/csrc/cuda/Module.cpp; waiting for a card without a context would make one on it.
+        has_context = getattr(getattr(torch, "_C", None), f"_{kind}_hasPrimaryContext", None)
+        if has_context is None:
+            yield f"{kind}:{module.current_device()}"
+        else:
+            yield from (f"{kind}:{index}" for index in range(module.device_count()) if has_context(index))
 
 
 def places(model: Any) -> tuple[str, ...]:
     """Names of the devices that a model lies on, such as ("cuda:0", "cuda:1"); empty where it has none."""
-    spread = getattr(model, "hf_device_map", None)
-    if isinstance(spread, dict) and spread:
-        # Values are an index, a torch.device or a name; weights on "disk" or "cpu" are moved to the others to run.
-        found = {f"cuda:{place}" if isinstance(place, int) else str(place) for place in spread.values()}
-        chips = {place for place in found if place not in ("cpu", "disk")}
-        return tuple(sorted(chips or {"cpu"}))
-    place = getattr(model, "device", None)
-    if place is None and hasattr(model, "parameters"):
-        place = getattr(next(iter(model.parameters()), None), "device", None)
+    try:
+        place = getattr(model, "device", None)
+        if place is None and hasattr(model, "parameters"):
+            place = getattr(next(iter(model.parameters()), None), "device", None)
+        spread = getattr(model, "hf_device_map", None)
+    except Exception:  # a property of the user's may raise what it likes: then the model lies nowhere
+        return ()
+    # accelerate's map: an index, a torch.device or a name; weights on "disk" or "cpu" are moved to the others to run.
+    values = spread.values() if isinstance(spread, dict) else ()
+    kind = "xpu" if str(place).startswith("xpu") else "cuda"
+    chips = {f"{kind}:{at}" if isinstance(at, int) else str(at) for at in values} - {"cpu", "disk"}
+    if len(chips) > 1:
+        return tuple(sorted(chips))
     return () if place is None else (str(place),)

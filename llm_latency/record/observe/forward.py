@@ -9,12 +9,13 @@ from __future__ import annotations
 import functools
 import sys
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from llm_latency.core.trace import Request
+from llm_latency.record.devices.used import places
 from llm_latency.record.observe.attribution import open_request, owners, state
 from llm_latency.record.observe.count import cached_tokens
 from llm_latency.record.observe.log import CallLog, RequestLog
@@ -28,6 +29,8 @@ _INPUTS = ("input_ids", "inputs_embeds", "decoder_input_ids")
 _patches = Patches()
 # The torch modules beside transformers' own that count: those very objects, not each layer of their class.
 _named: weakref.WeakSet[object] = weakref.WeakSet()
+# Whether a model is compiled, as it was found when first called: asking takes 6 µs, as much as a step of a toy.
+_compiled: weakref.WeakKeyDictionary[object, bool] = weakref.WeakKeyDictionary()
 
 
 def install(modules: Iterable[object] = ()) -> None:
@@ -50,6 +53,7 @@ def restore() -> None:
     """Take the taps off forwards."""
     _patches.restore()
     _named.clear()
+    _compiled.clear()
 
 
 @contextmanager
@@ -89,11 +93,19 @@ def _below_tap(model: object) -> Any:
 
 def _is_compiled(model: Any) -> bool:
     """Whether dynamo compiled the model, or transformers may do so by itself (it does on accelerators)."""
+    known = _compiled.get(model)
+    if known is None:
+        known = _compiled[model] = _asked_whether_compiled(model)
+    return known
+
+
+def _asked_whether_compiled(model: Any) -> bool:
     if "torch._dynamo" not in sys.modules:
         return False
-    if hasattr(getattr(model, "forward", None), "_torchdynamo_orig_callable") or hasattr(model, "_compiled_call"):
+    if hasattr(getattr(model, "forward", None), "_torchdynamo_orig_callable"):
         return True
-    return getattr(getattr(model, "device", None), "type", "cpu") != "cpu"
+    # In its own dict: torch's __getattr__ takes 2 µs to find nothing.
+    return "_compiled_call" in getattr(model, "__dict__", ()) or not set(places(model)) <= {"cpu"}
 
 
 def modules_in(values: Iterable[object]) -> tuple[object, ...]:
@@ -112,22 +124,28 @@ def _wrap_call(original: Any) -> Any:
         calls = owners()
         if not calls or any(log.in_batch for log in calls):
             return original(self, *args, **kwargs)
-        gauges, goes_on = calls[-1].gauges, _cache_of(kwargs) is not None
-        start_ns = calls[-1].clock.now_ns()
-        if gauges is not None and not goes_on:
-            gauges.read(start_ns)
+        # In a loop over a cache only the prompt's forward is read: a reading is 10 µs.
+        gauges = calls[-1].gauges if _cache_of(kwargs) is None else None
+        now_ns = calls[-1].clock.now_ns
+        compiled = _is_compiled(self)
+        if gauges is not None:
+            gauges.read(now_ns())
         state.frames.append("forward")
+        start_ns = now_ns()
         try:
-            with lifted(self, outermost=True):
+            if compiled:
+                with lifted(self, outermost=True):
+                    output = original(self, *args, **kwargs)
+            else:
                 output = original(self, *args, **kwargs)
-        except BaseException:
+        except BaseException as error:
             for log in calls:
-                log.failed_in = "decode" if goes_on else "a forward"
+                log.failed_in = "a forward", id(error)
             raise
         finally:
             state.frames.pop()
-        stop_ns = calls[-1].clock.now_ns()
-        if gauges is not None and not goes_on:  # in a loop over a cache only the prompt's: a reading is 10 µs
+        stop_ns = now_ns()
+        if gauges is not None:
             gauges.read(stop_ns)
         _record(calls, self, _Forward(args, kwargs, output, start_ns, stop_ns))
         return output
@@ -162,7 +180,7 @@ def _wrap_named(original: Any) -> Any:
 def _record(calls: tuple[CallLog, ...], model: Any, seen: _Forward) -> None:
     given, handed_on = _cache_of(seen.kwargs), _cache_of(seen.output)
     ids = _tensor_of(seen.args, seen.kwargs)
-    request = None if given is None else _continued(calls, model, given)
+    request = None if given is None else _continued(calls, model, given, seen.kwargs)
     if request is None:
         request = open_request("forward", count_forward, model=model)
         if request is None:
@@ -171,22 +189,40 @@ def _record(calls: tuple[CallLog, ...], model: Any, seen: _Forward) -> None:
         if request.gauges is not None and request.readings is not None:
             request.gauges.drop(request.readings)
         mask = seen.kwargs.get("attention_mask")
-        request.facts = {"ids": ids, "mask": mask, "cached": cached_tokens(seen.kwargs), "caches": set()}
-    request.stop_ns = seen.stop_ns
-    # fires: (return of the forward, tokens fed to it, nothing to tell who is done, mark)
+        request.facts = {"ids": ids, "mask": mask, "cached": cached_tokens(seen.kwargs), "caches": {}}
+    stop_ns = seen.stop_ns
     mark = None if request.mark is None else request.mark()
-    fed = int(ids.shape[1]) if ids is not None and ids.dim() >= 2 else 1
-    request.fires.append((seen.stop_ns, fed, None, mark))
+    if request.mark is not None and mark is None:  # a device that does not mark was waited for just now
+        stop_ns = request.now_ns()
     if request.readings is not None:
         request.readings.stop_mark = mark
-    request.facts["caches"] |= {id(cache) for cache in (given, handed_on) if cache is not None}
+    request.stop_ns = stop_ns
+    # fires: (return of the forward, tokens fed to it, nothing to tell who is done, mark)
+    fed = int(ids.shape[1]) if ids is not None and ids.dim() >= 2 else 1
+    request.fires.append((stop_ns, fed, None, mark))
+    request.facts["caches"] |= {id(cache): _reference(cache) for cache in (given, handed_on) if cache is not None}
 
 
-def _continued(calls: tuple[CallLog, ...], model: Any, cache: object) -> RequestLog | None:
+def _continued(calls: tuple[CallLog, ...], model: Any, cache: object, kwargs: dict[str, Any]) -> RequestLog | None:
+    if cached_tokens(kwargs) == 0:  # a fresh cache is another prompt's, also one that was emptied
+        return None
     for request in reversed(calls[-1].requests):
-        if request.kind == "forward" and request.model is model and id(cache) in request.facts["caches"]:
+        known = request.facts.get("caches", {}).get(id(cache)) if request.kind == "forward" else None
+        if known is not None and request.model is model and known() in (cache, None):
             return request
     return None
+
+
+def _reference(cache: object) -> Callable[[], object]:
+    """A reference that does not keep a cache alive: ids are used again. Tuples cannot have one, and give None."""
+    try:
+        return weakref.ref(cache)
+    except TypeError:
+        return _nothing
+
+
+def _nothing() -> None:
+    """Stand for what cannot be asked for."""
 
 
 def _cache_of(holder: Any) -> object | None:
@@ -199,10 +235,7 @@ def _cache_of(holder: Any) -> object | None:
 
 
 def _tensor_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    for name in _INPUTS:
-        if kwargs.get(name) is not None:
-            return kwargs[name]
-    values = (*args, *kwargs.values())
+    values = (*(kwargs[name] for name in _INPUTS if kwargs.get(name) is not None), *args, *kwargs.values())
     return next((value for value in values if hasattr(value, "dim") and hasattr(value, "shape")), None)
 
 

@@ -57,6 +57,7 @@ def _wrap_generate(original: Any) -> Any:
             state.request = state.sink = request
             if request is not None:
                 request.facts.setdefault("arguments", _arguments(args, kwargs))
+                request.host_waits = kwargs.get("streamer") is not None
         custom = kwargs.get("custom_generate")
         if callable(custom):
             kwargs = {**kwargs, "custom_generate": _wrap_decode(custom)}
@@ -69,14 +70,14 @@ def _wrap_generate(original: Any) -> Any:
             return result
         except BaseException as error:
             if request is not None:
-                request.facts["error"] = type(error).__name__
+                request.failed(error)
             raise
         finally:
-            if request is not None:
-                request.end()
             state.frames.pop()
             if outermost:
                 state.request = state.sink = None
+            if request is not None:
+                request.end()
 
     return generate
 
@@ -161,19 +162,19 @@ def _wrap_decode(original: Any) -> Any:
             return result
         except BaseException as error:
             if request is not None:
-                request.facts["error"] = type(error).__name__
+                request.failed(error)
             raise
         finally:
             if request is not None and segment is not None:
                 segment.last_length = None if request.last is None else request.last.shape[1]
                 request.one_by_one = request.in_a_row = False
                 request.last = None
-            if opened_here is not None:
-                opened_here.end()
             state.frames.pop()
             state.sink = sink_before
             if not state.frames:
                 state.request = state.sink = None
+            if opened_here is not None:
+                opened_here.end()
 
     return decode
 
@@ -215,7 +216,7 @@ def wrap_criteria(original: Any) -> Any:
             sink.first(instant)
         done = original(self, input_ids, scores, **kwargs)
         sink.fires.append((instant, input_ids.shape[1], done, mark))
-        sink.in_a_row = sink.one_by_one and mark is None
+        sink.in_a_row = sink.one_by_one and sink.mark is None
         return done
 
     return call

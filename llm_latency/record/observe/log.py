@@ -21,6 +21,7 @@ class RequestLog:
 
     `one_by_one` says that every fire brings one position and ends all rows or none. Once the first is written down,
     and where nothing is marked, the rest are `in_a_row`: only their instants are kept, and in `last` the sequences.
+    `host_waits` says that something else waits for the device at each emission, such as a streamer.
     """
 
     __slots__ = (
@@ -29,6 +30,7 @@ class RequestLog:
         "facts",
         "fires",
         "gauges",
+        "host_waits",
         "in_a_row",
         "kind",
         "last",
@@ -64,7 +66,7 @@ class RequestLog:
         self.mark = None if on_host or self.readings is None else self.readings.device.mark
         self.marks: list[object] = []
         self.fires: list[tuple[int, int | None, Any, object]] = []
-        self.one_by_one = self.in_a_row = False
+        self.one_by_one = self.in_a_row = self.host_waits = False
         self.last: Any = None
         self.facts: dict[str, Any] = {}
         self.notes: list[str] = []
@@ -86,19 +88,33 @@ class RequestLog:
     def first(self, instant_ns: int) -> None:
         """Read what belongs to the first emission."""
         if self.gauges is not None and self.readings is not None:
-            self.gauges.first(self.readings, instant_ns)
+            try:
+                self.gauges.first(self.readings, instant_ns)
+            except Exception as error:  # inside the user's call, which goes on
+                self.notes.append(f"nothing was read at the first emission: {error}")
 
     def end(self) -> None:
-        """Stamp the request's end; the last one counts."""
+        """Stamp the request's end; the last one counts. A device that does not mark is waited for first."""
+        mark = None if self.mark is None else self.mark()
         self.stop_ns = self.now_ns()
         if self.gauges is not None and self.readings is not None:
-            self.gauges.leave(self.readings, self.stop_ns)
+            self.readings.stop_mark = mark
+            try:
+                self.gauges.leave(self.readings, self.stop_ns)
+            except Exception as error:  # as above, and it may be on its way out with an exception of its own
+                self.notes.append(f"nothing was read at the request's end: {error}")
+
+    def failed(self, error: BaseException) -> None:
+        """Remember the exception that left the request, by what it is called and which it was."""
+        self.facts["error"] = type(error).__name__
+        self.facts["error_id"] = id(error)
 
 
 class CallLog:
     """Everything seen of one call while it runs: its requests, its phases and what to remember about it.
 
-    `failed_in` is what was running beside the requests when an exception left it: a phase, or a forward.
+    `failed_in` is what was running beside the requests when an exception left it, a phase or a forward, with the
+    exception's id.
     """
 
     __slots__ = (
@@ -130,7 +146,7 @@ class CallLog:
         self.phases: list[Phase] = []
         self.annotations: list[Annotation] = []
         self.refused: list[str] = []
-        self.failed_in: str | None = None
+        self.failed_in: tuple[str, int] | None = None
         self.in_batch = 0
         self.open = True
         self.start_ns = clock.now_ns()

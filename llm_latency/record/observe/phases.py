@@ -46,9 +46,9 @@ def _wrap_phase(phase: str) -> Wrap:
             start_ns = calls[-1].clock.now_ns()
             try:
                 return original(*args, **kwargs)
-            except BaseException:
+            except BaseException as error:
                 for call in calls:
-                    call.failed_in = phase
+                    call.failed_in = phase, id(error)
                 raise
             finally:
                 state.phase = None

@@ -25,7 +25,7 @@ def stream(items: Iterable[Item]) -> Iterator[Item]:
             yield item
     except Exception as error:
         if request is not None:
-            request.facts["error"] = type(error).__name__
+            request.failed(error)
         raise
     finally:
         if request is not None:
@@ -42,7 +42,7 @@ async def stream_async(items: AsyncIterable[Item]) -> AsyncIterator[Item]:
             yield item
     except Exception as error:
         if request is not None:
-            request.facts["error"] = type(error).__name__
+            request.failed(error)
         raise
     finally:
         if request is not None:

@@ -111,7 +111,14 @@ def _counted(log: RequestLog) -> Request:
     if log.mark is not None and log.device_ns is None:
         log.device_ns = log.gauges.instants(readings, log.marks)
     peaks = readings.peaks if readings.is_alone and request.emissions else None
-    return msgspec.structs.replace(request, device_ns=log.device_ns, peak_bytes=dict(peaks) if peaks else None)
+    # Assisted decoding reads off the device how many guesses were right, before it asks the criteria.
+    waits = log.host_waits or log.kind == "stream" or any(positions > 1 for _, positions in request.emissions)
+    return msgspec.structs.replace(
+        request,
+        device_ns=log.device_ns,
+        host_waits=waits and log.device_ns is not None,
+        peak_bytes=dict(peaks) if peaks else None,
+    )
 
 
 def _given_way(log: RequestLog, others: list[RequestLog]) -> bool:
