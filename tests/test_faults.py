@@ -109,7 +109,8 @@ def test_a_system_that_reports_nothing_still_times(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(machine, "Path", lambda _: tmp_path / "missing" / "cpuinfo")
     disturbances._cpu_stat.cache_clear()
     try:
-        measured = measure(ScriptedModel(prefill="3 ms", steps=["2 ms"] * 3).stream, repeat=6, warmup=0)
+        model = ScriptedModel(prefill="3 ms", steps=["2 ms"] * 3)
+        measured = measure(model.stream, repeat=6, warmup=0, device=cpu.Cpu())
     finally:
         disturbances._cpu_stat.cache_clear()
     assert [()] * 6 == [trace.contention.readings for trace in measured.traces if trace.contention]

@@ -27,7 +27,7 @@ def scripted(name: str = "scripted", **script: Any) -> Measurement:
 @pytest.mark.parametrize(
     ("metric", "statistic", "words"),
     [
-        ("ttft", "p50", "200 ms is ttft p50 of scripted: median 200 ms in [200 ms, 200 ms] at 95% (independent calls)"),
+        ("ttft", "p50", "200 ms is ttft p50 of scripted: median 200 ms in [200 ms, 200 ms] at 98% (independent calls)"),
         ("tpot", "p50", "20.0 ms is tpot p50 of scripted"),
         ("output_throughput", "max", "17.9 tok/s is output_throughput p50 of scripted"),  # 5 tokens / 280 ms, each time
     ],
@@ -124,7 +124,7 @@ def test_a_failed_assertion_is_explained(any_suite: Suite) -> None:
     """With n and interval; and where the assertion itself was wrong, with what to write."""
     seen = any_suite.run(ASSERTIONS)
     assert {"failed": 6, "passed": 1} == seen.counts
-    assert seen.having("E ", " is ttft p50 of test_slow: median ", " at 95% (independent calls), n = 7")
+    assert seen.having("E ", " is ttft p50 of test_slow: median ", " at 98% (independent calls), n = 7")
     assert seen.having("E ", " is e2e ", " of test_slow_the_other_way_round: median ")
     assert seen.having("---", "llm-latency: metrics without a value")
     assert seen.having("test_missing: ttft, tpot, ", " are None.")

@@ -37,7 +37,7 @@ def test_without_proc_peak_memory_is_none(monkeypatch: pytest.MonkeyPatch, tmp_p
     """macOS and Windows do not report it: None, never an error."""
     monkeypatch.setattr(cpu, "_CLEAR", tmp_path / "missing" / "clear_refs")
     monkeypatch.setattr(cpu, "_STATUS", tmp_path / "missing" / "status")
-    with timed("block") as t:
+    with timed("block", device=Cpu()) as t:
         pass
     assert t.measurement.traces[0].peak_bytes is None
     assert t.measurement.peak_memory.p50 is None
