@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from itertools import islice
+
 import msgspec
 
 REQUEST_KINDS = ("generate", "forward", "stream", "batch", "call")
@@ -92,8 +95,16 @@ class Annotation(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     duration_ns: int = 0
 
 
+def _end(pause: tuple[int, int]) -> int:
+    return pause[1]
+
+
 class Trace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One call, raw: one run of the cell, the callable or the test's body."""
+    """One call, raw: one run of the cell, the callable or the test's body.
+
+    `pauses` are the stretches (begin, end) in which its clock stood still: for the live view, and for what is read
+    beside the clock at a first emission.
+    """
 
     start_ns: int
     stop_ns: int
@@ -124,9 +135,13 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return sum(known) if known else None
 
     def elapsed_ns(self, start_ns: int, stop_ns: int) -> int:
-        """Time from one instant to another, with the pauses between them taken out."""
-        paused = sum(max(0, min(stop_ns, end) - max(start_ns, begin)) for begin, end in self.pauses)
-        return stop_ns - start_ns - paused
+        """Time from one instant to another, with the pauses between them taken out; these ascend and do not overlap."""
+        elapsed_ns = stop_ns - start_ns
+        for begin, end in islice(self.pauses, bisect_right(self.pauses, start_ns, key=_end), None):
+            if begin >= stop_ns:
+                break
+            elapsed_ns -= min(stop_ns, end) - max(start_ns, begin)
+        return elapsed_ns
 
     def asked_work(self) -> tuple[tuple[object, ...], ...]:
         """What each request was asked to do; two calls that differ here did unequal work."""

@@ -18,6 +18,9 @@ from llm_latency.record.devices.session import Session, main_peak
 from llm_latency.record.devices.used import Used
 from llm_latency.record.disturbances import Disturbances, energy_between, told_by
 
+# What a call did before its first request is nothing when that begins so soon: reading it again would take 20 µs.
+_FRESH_NS = 1_000_000
+
 
 class Readings:
     """What the gauges keep for one request: its device, a mark at its end, and memory by phase."""
@@ -35,7 +38,8 @@ class Readings:
 class Gauges:
     """Everything beside the clock for one call; `outer` are those of the watches around it, the outermost first.
 
-    `refused` is the error of a model whose device we cannot wait for; it is raised when the call has ended.
+    `pauses` are when the call's clock stood still for them. `refused` is the error of a model whose device we cannot
+    wait for; it is raised when the call has ended.
     """
 
     def __init__(self, clock: Clock, used: Used, *, cores: int | None, outer: Sequence[Gauges] = ()) -> None:
@@ -49,8 +53,10 @@ class Gauges:
         self._running: list[Readings] = []
         self._ran_on: list[Device] = []
         self.refused: DeviceError | None = None
+        self.pauses: list[tuple[int, int]] = []
         self._switches: int | None = None
         self._has_ended = False
+        self._start_ns = 0
 
     @contextmanager
     def reading(self, models: tuple[object, ...]) -> Iterator[None]:
@@ -75,6 +81,7 @@ class Gauges:
 
     def start(self, start_ns: int) -> None:
         """Take the instant at which the call began."""
+        self._start_ns = start_ns
         self._queue.start(start_ns)
 
     def wait(self) -> None:
@@ -107,14 +114,18 @@ class Gauges:
         except DeviceError as error:
             self.refused, device = error, self._used.all[0]
         readings = Readings(device)
+        now_ns = self._clock.now_ns()
+        is_fresh = not self._ran_on and now_ns - self._start_ns < _FRESH_NS
         for gauges in (*self._outer, self):
             if device not in gauges._ran_on:
                 gauges._ran_on.append(device)
         if self._running:
             for other in (*self._running, readings):
                 other.is_alone = False
-        else:
+        elif not is_fresh:
             self._session(device).take_peak()
+        if not is_fresh:
+            self.read(now_ns)
         self._running.append(readings)
         return readings
 
@@ -124,10 +135,18 @@ class Gauges:
             gauges._queue.read(instant_ns)
 
     def first(self, readings: Readings, instant_ns: int) -> None:
-        """Read at a request's first emission: 20 to 40 µs, which lie in its first gap."""
+        """Read at a request's first emission, which takes 20 to 40 µs."""
         if not self._has_ended:
             self.read(instant_ns)
             self._phase(readings, "prefill", is_new=True)
+            if readings.is_alone:
+                self.pause(readings.device, instant_ns)
+
+    def pause(self, device: Device, since_ns: int) -> None:
+        """Let the clock have stood still until now, where the call waited meanwhile: another device works on."""
+        if isinstance(device, Cpu) and len(self._running) <= 1 and (now_ns := self._clock.now_ns()) > since_ns:
+            for gauges in (*self._outer, self):
+                gauges.pauses.append((since_ns, now_ns))
 
     def leave(self, readings: Readings, instant_ns: int) -> None:
         """Read at a request's end; one that outlives its watch is read no more."""

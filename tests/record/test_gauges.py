@@ -131,11 +131,25 @@ def test_work_from_before_the_call_is_waited_for_first() -> None:
 
 
 def test_memory_is_told_by_phase() -> None:
-    """A script has one peak for each reset: the call's start, its request's start, its first emission, its end."""
-    peaks = [{"allocated": gib * GIB, "reserved": 9 * GIB} for gib in (1, 5, 3, 2)]
+    """A script has one peak for each reset: at the call's start and at its request's first emission."""
+    peaks = [{"allocated": gib * GIB, "reserved": 9 * GIB} for gib in (5, 3, 2)]
     trace = trace_of(run("1 ms", "2 ms", peaks=peaks))
     assert {"prefill": 5 * GIB, "decode": 3 * GIB} == trace.requests[0].peak_bytes
     assert {"allocated": 5 * GIB, "reserved": 9 * GIB} == trace.peak_bytes
+
+
+def test_memory_from_before_a_request_is_not_its_own() -> None:
+    """A call that first did something else for a millisecond or more begins the request's peak anew."""
+    clock = ManualClock()
+    fake = FakeDevice(clock, peaks=[{"allocated": gib * GIB} for gib in (9, 5, 3)])
+
+    def call() -> None:
+        clock.advance("1 ms")
+        list(stream(ahead(clock, fake, host="1 ms", work="2 ms")))
+
+    trace = trace_of(measure(call, repeat=1, warmup=0, clock=clock, device=fake))
+    assert {"prefill": 5 * GIB, "decode": 3 * GIB} == trace.requests[0].peak_bytes
+    assert {"allocated": 9 * GIB} == trace.peak_bytes
 
 
 def test_requests_that_overlap_have_no_memory_of_their_own() -> None:

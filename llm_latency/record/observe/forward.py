@@ -201,6 +201,8 @@ def _record(calls: tuple[CallLog, ...], model: Any, seen: _Forward) -> None:
     fed = int(ids.shape[1]) if ids is not None and ids.dim() >= 2 else 1
     request.fires.append((stop_ns, fed, None, mark))
     request.facts["caches"] |= {id(cache): _reference(cache) for cache in (given, handed_on) if cache is not None}
+    if len(request.fires) == 1 and request.gauges is not None and request.readings is not None:
+        request.gauges.pause(request.readings.device, stop_ns)
 
 
 def _continued(calls: tuple[CallLog, ...], model: Any, cache: object, kwargs: dict[str, Any]) -> RequestLog | None:

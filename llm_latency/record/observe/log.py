@@ -73,8 +73,6 @@ class RequestLog:
         self.thread = threading.current_thread().name
         self.device_ns: tuple[int, ...] | None = None
         self.stop_ns: int | None = None
-        if gauges is not None:
-            gauges.read(self.now_ns())
         self.start_ns = self.now_ns()
 
     def fire(self, length: int, done: Any = None) -> None:
