@@ -18,6 +18,7 @@ from llm_latency.errors import ClockError
 from llm_latency.record import contention, disturbances, machine
 from llm_latency.record.devices import cpu
 from llm_latency.record.measure import measure
+from llm_latency.record.observe.attribution import current_chain
 from llm_latency.record.observe.stream import stream
 from llm_latency.record.timed import timed
 from llm_latency.testing import FakeDevice, ManualClock, ScriptedModel
@@ -175,3 +176,104 @@ def test_a_watch_that_cannot_begin_leaves_nothing_behind() -> None:
     with timed("block", clock=clock, device=FakeDevice(clock)) as t:
         clock.advance("1 ms")
     assert (0.001,) == t.measurement.total.values
+
+
+class Shy(RuntimeError):
+    """An exception that will not be read."""
+
+    def __str__(self) -> str:
+        raise ValueError("do not ask")
+
+
+class Rigid(Exception):
+    """An exception that takes no attributes and no notes."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not name.startswith("__"):  # contextlib itself sets __traceback__
+            raise AttributeError(name)
+        super().__setattr__(name, value)
+
+    def add_note(self, note: str) -> None:
+        """Refuse."""
+        raise TypeError(note)
+
+
+@pytest.mark.parametrize("kind", [Shy, Rigid])
+@pytest.mark.parametrize("how", ["measure", "timed"])
+def test_an_exception_of_the_users_goes_on_whatever_it_is_like(kind: type[Exception], how: str) -> None:
+    """Nothing of ours takes its place, and nothing stays behind."""
+    before = list(gc.callbacks)
+    error = kind("mine")
+
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(kind) as caught:
+        if how == "measure":
+            measure(fail, repeat=2, warmup=0)
+        else:
+            with timed("block"):
+                fail()
+    assert caught.value is error
+    assert before == gc.callbacks
+    assert () == current_chain()
+
+
+def test_a_device_that_fails_inside_a_call_leaves_the_users_error() -> None:
+    """Its memory cannot be read any more; the call's own exception goes on, and the next watch sees everything."""
+    clock = ManualClock()
+
+    class Broken(FakeDevice):
+        broken = False
+
+        def peak_bytes(self) -> None:
+            if self.broken:
+                raise RuntimeError("driver gone")
+
+    device = Broken(clock)
+
+    def call() -> None:
+        for _ in stream(iter(range(3))):
+            device.broken = True
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"), timed("block", clock=clock, device=device):
+        call()
+    device.broken = False
+    with timed("block", clock=clock, device=device) as t:
+        list(stream(iter(range(3))))
+    assert 3 == t.measurement.traces[0].new_tokens
+
+
+def test_abandoned_streams_that_the_collector_ends_do_no_harm() -> None:
+    """In cycles, so that only the collector finds them, as often as it can be made to look."""
+    thresholds = gc.get_threshold()
+    gc.set_threshold(5, 5, 5)
+    try:
+        with timed("block") as t:
+            for _ in range(300):
+                items = stream(iter(range(9)))
+                next(items)
+                ring: list[object] = [items]
+                ring.append(ring)
+                del items, ring
+    finally:
+        gc.set_threshold(*thresholds)
+    assert 300 == len(t.measurement.traces[0].requests)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts descriptors in /proc")
+def test_descriptors_do_not_grow() -> None:
+    """With measurements that are kept, and streams that outlive their watch."""
+    kept: list[object] = []
+    with timed("first"):
+        pass
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(50):
+        with timed("block") as t:
+            items = stream(iter(range(9)))
+            next(items)
+        kept += [t, items]
+    for item in kept[1::2]:
+        item.close()  # type: ignore[attr-defined]  # a generator
+    assert before == len(os.listdir("/proc/self/fd"))

@@ -55,6 +55,43 @@ def test_forwards_without_a_shared_cache_are_requests_of_their_own() -> None:
     assert [6, 7] == [request.prompt_tokens for request in traced(two).requests]
 
 
+@torch.no_grad()
+def test_a_fresh_cache_begins_a_request_of_its_own() -> None:
+    """Six prompts decoded by hand, each with a cache that is gone before the next is made, at the same place."""
+
+    def decode(length: int) -> None:
+        cache = transformers.DynamicCache()
+        name = "cache" if "cache" in inspect.signature(gpt2().forward).parameters else "past_key_values"
+        ids = prompt(1, length)
+        for _ in range(3):
+            ids = gpt2()(ids, **{name: cache}, use_cache=True).logits[:, -1:].argmax(-1)
+
+    trace = traced(lambda: [decode(length) for length in range(4, 10)])
+    assert [4, 5, 6, 7, 8, 9] == [request.prompt_tokens for request in trace.requests]
+    assert [3] * 6 == [len(request.emissions) for request in trace.requests]
+
+
+class Odd(torch.nn.Module):
+    """A module without parameters, which takes what is no tensor, and whose device raises."""
+
+    @property
+    def device(self) -> object:
+        """Not to be asked."""
+        raise RuntimeError("no device")
+
+    def forward(self, input_ids: object) -> object:
+        """Hand on."""
+        return input_ids
+
+
+def test_what_a_forward_is_like_never_reaches_its_caller() -> None:
+    """A list instead of a tensor, no parameters, a property that raises: the call is timed all the same."""
+    odd, given = Odd(), [1, 2, 3]
+    trace = traced(lambda: odd(input_ids=given), modules=(odd,))
+    (request,) = trace.requests
+    assert ("forward", None, None) == (request.kind, request.rows, request.prompt_tokens)
+
+
 def _loop(model: Any, names: tuple[str, ...], chunks: list[Any], steps: int) -> Any:
     """Greedy decoding by hand: feed the chunks of the prompt, then one token at a time."""
     accepted = inspect.signature(model.forward).parameters
