@@ -125,7 +125,10 @@ def _wrap_call(original: Any) -> Any:
         if not calls or any(log.in_batch for log in calls):
             return original(self, *args, **kwargs)
         # In a loop over a cache only the prompt's forward is read: a reading is 10 µs.
-        gauges = calls[-1].gauges if _cache_of(kwargs) is None else None
+        cached = cached_tokens(
+            kwargs
+        )  # asked before the forward adds to it; a cache that holds nothing begins a request
+        gauges = calls[-1].gauges if _cache_of(kwargs) is None or cached == 0 else None
         now_ns = calls[-1].clock.now_ns
         compiled = _is_compiled(self)
         if gauges is not None:
@@ -147,7 +150,7 @@ def _wrap_call(original: Any) -> Any:
         stop_ns = now_ns()
         if gauges is not None:
             gauges.read(stop_ns)
-        _record(calls, self, _Forward(args, kwargs, output, start_ns, stop_ns))
+        _record(calls, self, _Forward(args, kwargs, output, start_ns, stop_ns, cached))
         return output
 
     call.is_tap = True  # type: ignore[attr-defined]  # what `lifted` looks for
@@ -161,6 +164,7 @@ class _Forward:
     output: Any
     start_ns: int
     stop_ns: int
+    cached: int | None
 
 
 def _wrap_named(original: Any) -> Any:
@@ -180,7 +184,7 @@ def _wrap_named(original: Any) -> Any:
 def _record(calls: tuple[CallLog, ...], model: Any, seen: _Forward) -> None:
     given, handed_on = _cache_of(seen.kwargs), _cache_of(seen.output)
     ids = _tensor_of(seen.args, seen.kwargs)
-    request = None if given is None else _continued(calls, model, given, seen.kwargs)
+    request = None if given is None or seen.cached == 0 else _continued(calls, model, given)
     if request is None:
         request = open_request("forward", count_forward, model=model)
         if request is None:
@@ -189,7 +193,7 @@ def _record(calls: tuple[CallLog, ...], model: Any, seen: _Forward) -> None:
         if request.gauges is not None and request.readings is not None:
             request.gauges.drop(request.readings)
         mask = seen.kwargs.get("attention_mask")
-        request.facts = {"ids": ids, "mask": mask, "cached": cached_tokens(seen.kwargs), "caches": {}}
+        request.facts = {"ids": ids, "mask": mask, "cached": seen.cached, "caches": {}}
     stop_ns = seen.stop_ns
     mark = None if request.mark is None else request.mark()
     if request.mark is not None and mark is None:  # a device that does not mark was waited for just now
@@ -205,9 +209,7 @@ def _record(calls: tuple[CallLog, ...], model: Any, seen: _Forward) -> None:
         request.gauges.pause(request.readings.device, stop_ns)
 
 
-def _continued(calls: tuple[CallLog, ...], model: Any, cache: object, kwargs: dict[str, Any]) -> RequestLog | None:
-    if cached_tokens(kwargs) == 0:  # a fresh cache is another prompt's, also one that was emptied
-        return None
+def _continued(calls: tuple[CallLog, ...], model: Any, cache: object) -> RequestLog | None:
     for request in reversed(calls[-1].requests):
         known = request.facts.get("caches", {}).get(id(cache)) if request.kind == "forward" else None
         if known is not None and request.model is model and known() in (cache, None):
