@@ -25,7 +25,7 @@ SCHEMA = 1
 
 
 class Derived(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One metric as the JSON shows it: base units, the median with its 95 % interval; None where unknown."""
+    """One metric as the JSON shows it: base units, the median with its interval of `confidence`; None where unknown."""
 
     unit: str
     better: str
@@ -34,6 +34,7 @@ class Derived(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     p50: float | None
     low: float | None
     high: float | None
+    confidence: float | None
     max: float | None
     warnings: tuple[str, ...] = ()
 
@@ -112,6 +113,7 @@ def _derive(reading: Reading) -> Derived:
         p50=summary.center if summary else None,
         low=summary.low if summary else None,
         high=summary.high if summary else None,
+        confidence=summary.confidence if summary and summary.low is not None else None,
         max=max(reading.values, default=None),
         warnings=summary.warnings if summary else ("no value",),
     )

@@ -222,7 +222,14 @@ def _row(name: str, unit: str, better: str, read: Reader, *about: str) -> tuple[
 METRICS: Mapping[str, Metric] = dict(
     (
         _row("ttft", "s", "lower", _ttft, "entry of the request to its first new token", "vLLM, MLPerf, AIPerf"),
-        _row("tpot", "s", "lower", _tpot, "(e2e - ttft)/(n - 1), n tokens of the longest row", "vLLM, SGLang, MLPerf"),
+        _row(
+            "tpot",
+            "s",
+            "lower",
+            _tpot,
+            "(e2e - ttft)/(n - 1), n tokens of the longest row",
+            "vLLM, AIPerf as inter_token_latency",
+        ),
         _row("itl", "s", "lower", _itl, "gap between neighbouring emissions", "vLLM, SGLang"),
         _row("itl_per_token", "s", "lower", _itl_per_token, "gap/k, weighted by its k positions", "own"),
         _row("ntpot", "s", "lower", _ntpot, "e2e/n", "guidellm and llmperf, as TPOT"),
@@ -236,15 +243,29 @@ METRICS: Mapping[str, Metric] = dict(
         _row("ttft_own", "s", "lower", _ttft_own, "ttft less the time its threads waited for a core", "own"),
         _row("tpot_own", "s", "lower", _tpot_own, "tpot less the time its threads waited for a core", "own"),
         _row("e2e_own", "s", "lower", _e2e_own, "e2e less the time its threads waited for a core", "own"),
-        _row("output_throughput", "tok/s", "higher", _output_throughput, "new tokens per second of all rows", "vLLM"),
+        _row(
+            "output_throughput",
+            "tok/s",
+            "higher",
+            _output_throughput,
+            "new tokens per second of all rows",
+            "vLLM, over a whole run",
+        ),
         _row("prefill_throughput", "tok/s", "higher", _prefill_throughput, "prompt tokens/ttft", "llama-bench pp"),
         _row("decode_throughput", "tok/s", "higher", _decode_throughput, "all rows' tokens after the first", "own"),
         _row("decode_throughput_per_sequence", "tok/s", "higher", _decode_throughput_per_sequence, "1/tpot", "AIPerf"),
-        _row("input_throughput", "tok/s", "higher", _input_throughput, "prompt tokens per second", "SGLang"),
-        _row("request_throughput", "req/s", "higher", _request_throughput, "rows per second", "vLLM"),
+        _row(
+            "input_throughput",
+            "tok/s",
+            "higher",
+            _input_throughput,
+            "prompt tokens per second",
+            "SGLang, over a whole run",
+        ),
+        _row("request_throughput", "req/s", "higher", _request_throughput, "rows per second", "vLLM, over a whole run"),
         _row("peak_memory", "B", "lower", _peak_memory, "high-water mark: device allocator, or RSS", "torch"),
         _row("energy", "J", "lower", _energy, "over the same window as the tokens", "MLPerf power"),
-        _row("energy_per_token", "J/tok", "lower", _energy_per_token, "energy/new tokens", "optimum-benchmark"),
+        _row("energy_per_token", "J/tok", "lower", _energy_per_token, "energy/new tokens", "own"),
     )
 )
 

@@ -145,6 +145,7 @@ def test_the_file_says_what_the_numbers_are() -> None:
         "p50": 0.2,
         "low": 0.19,
         "high": 0.21,
+        "confidence": 0.96875,  # 1 - 2/2⁶
         "max": 0.21,
         "warnings": [],
     }
