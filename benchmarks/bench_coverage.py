@@ -178,15 +178,14 @@ def flagged(is_flagged: Callable[[list[float]], bool], samples: int) -> Callable
     return cell
 
 
-def decide(budget: Budget, logs: Array, most: int) -> tuple[str, int]:
+def decide(budget: Budget, logs: Array, most: int, level: float) -> tuple[str, int]:
     """What sampling decides when it looks after each of its numbers of calls, and after how many it stopped."""
     gaps = logs.shape[1]
     values, calls = np.exp(logs).ravel().tolist(), np.repeat(np.arange(len(logs)), gaps).tolist()
     outcome, looks = verdict.UNDECIDED, [n for n in _LOOKS if n <= most]
     for n in looks:
-        outcome = verdict.judge(
-            budget, Sample(values=tuple(values[: n * gaps]), calls=tuple(calls[: n * gaps]))
-        ).outcome
+        sample = Sample(values=tuple(values[: n * gaps]), calls=tuple(calls[: n * gaps]))
+        outcome = verdict.judge(budget, sample, level=level).outcome
         if outcome != verdict.UNDECIDED:
             return outcome, n
     return outcome, looks[-1]
@@ -194,26 +193,22 @@ def decide(budget: Budget, logs: Array, most: int) -> tuple[str, int]:
 
 def looks(q: float, gaps: int, level: float, *, runs: int, most: int) -> str:
     """Wrong decisions at the limit and 1 % beside it, and calls to decide 10 % beside it, at a level for each look."""
-    kept, verdict.LEVEL = verdict.LEVEL, level
     budget = Budget(metric="itl", statistic="p50" if q == 0.5 else f"p{q * 100:g}", limit=1.0)
     design = (0.5, 0.5, 0.0, 0.0)
-    try:
-        cells = []
-        for beside, wrong in ((0.0, verdict.PASS), (0.01, verdict.PASS), (0.0, verdict.FAIL), (-0.1, None)):
-            generator = np.random.default_rng(7)
-            decided = []
-            for _ in range(runs):
-                if gaps == 1:
-                    logs, value = SPREAD * generator.standard_normal((most, 1)), SPREAD * NormalDist().inv_cdf(q)
-                else:
-                    logs, value = draw(generator, design, samples=1, calls=most)[0], truth(design, q)
-                decided.append(decide(budget, logs - value + beside, most))
-            if wrong is None:
-                cells.append(f"{np.mean([n for _, n in decided]):.0f}")
+    cells = []
+    for beside, wrong in ((0.0, verdict.PASS), (0.01, verdict.PASS), (0.0, verdict.FAIL), (-0.1, None)):
+        generator = np.random.default_rng(7)
+        decided = []
+        for _ in range(runs):
+            if gaps == 1:
+                logs, value = SPREAD * generator.standard_normal((most, 1)), SPREAD * NormalDist().inv_cdf(q)
             else:
-                cells.append(f"{np.mean([outcome == wrong for outcome, _ in decided]):.1%}".replace("%", ""))
-    finally:
-        verdict.LEVEL = kept
+                logs, value = draw(generator, design, samples=1, calls=most)[0], truth(design, q)
+            decided.append(decide(budget, logs - value + beside, most, level))
+        if wrong is None:
+            cells.append(f"{np.mean([n for _, n in decided]):.0f}")
+        else:
+            cells.append(f"{np.mean([outcome == wrong for outcome, _ in decided]):.1%}".replace("%", ""))
     return " | ".join(cells)
 
 
@@ -251,7 +246,7 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- |")
     for q, gaps in ((0.5, 1), (0.95, 1), (0.5, GAPS), (0.95, GAPS)):
         kind = "one value a call" if gaps == 1 else f"{gaps} gaps a call"
-        for level in (0.95, 0.99):
+        for level in (verdict.LEVEL, verdict.LOOK_LEVEL):
             cells = looks(q, gaps, level, runs=asked.looks if gaps == 1 else asked.looks // 3, most=250)
             print(f"| p{q * 100:g}, {kind}, {level:.1%} | {cells} |", flush=True)
 

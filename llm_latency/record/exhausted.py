@@ -25,7 +25,8 @@ def explained(log: CallLog, error: BaseException, peak_bytes: int | None) -> str
 def _phase(log: CallLog, error: BaseException) -> str:
     for request in log.requests:
         if request.facts.get("error_id") == id(error):
-            emissions = len(request.fires)
+            rows = [segment.row for segment in request.facts.get("segments", ())]
+            emissions = len(request.fires) + sum(map(len, rows))
             if not emissions:
                 return "prefill, before the first new token"
             return f"decode, after {emissions} emission{'' if emissions == 1 else 's'}"

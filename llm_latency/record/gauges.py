@@ -97,12 +97,12 @@ class Gauges:
         switches = involuntary_switches()
         self._switches = None if switches is None or self._switches is None else switches - self._switches
         self._disturbances.end(stop_ns)
-        for session in self._sessions.values():
+        for session in tuple(self._sessions.values()):  # a thread that goes on may add one
             session.end()
 
     def _close(self) -> None:
         self._has_ended = True
-        for session in self._sessions.values():
+        for session in tuple(self._sessions.values()):  # a thread that goes on may add one
             session.close()
         self._queue.close()
         self._disturbances.close()

@@ -5,11 +5,11 @@ Not seeing it: that is `generate`. Tensors come in by reference and are read her
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from llm_latency.core.trace import Request
-from llm_latency.record.observe.log import RequestLog
+from llm_latency.record.observe.log import Fire, RequestLog
 
 _FOR_ALL_ROWS = ("MaxLengthCriteria", "MaxTimeCriteria", "EosTokenCriteria")
 _CACHE_NAMES = ("cache", "past_key_values", "cache_params", "state")
@@ -19,8 +19,8 @@ _CACHE_NAMES = ("cache", "past_key_values", "cache_params", "state")
 class Segment:
     """One run of a decoding loop. `length` is what its sequences begin with; `expanded` its rows on entry.
 
-    An emission is the last of every `every` fires from `first_fire` on. `last_length` is what the sequences had at
-    the last fire, where only its instant was kept.
+    An emission is the last of every `every` fires from `first_fire` on. Of those that follow in a row only the
+    instants are kept, in `row`, and in `last_length` how long the sequences were at the last of them.
     """
 
     length: int
@@ -32,6 +32,7 @@ class Segment:
     cached_tokens: int | None
     first_fire: int
     every: int = 1
+    row: list[int] = field(default_factory=list)
     last_length: int | None = None
     result: Any = None
 
@@ -88,7 +89,7 @@ def count_generate(log: RequestLog) -> Request:
     for index, segment in enumerate(segments):
         last = segments[index + 1].first_fire if index + 1 < len(segments) else len(log.fires)
         fires = log.fires[segment.first_fire : last][segment.every - 1 :: segment.every]
-        found, tokens, reasons = _count_segment(segment, _with_lengths(segment, fires, notes))
+        found, tokens, reasons = _count_segment(segment, _with_row(segment, fires, notes))
         emissions += [(instant, positions) for instant, positions, _ in found]
         log.marks += [mark for _, _, mark in found]
         if row_tokens is None:
@@ -139,18 +140,13 @@ def _segment_of_own_loop(log: RequestLog) -> list[Segment]:
     return [segment]
 
 
-Fire = tuple[int, int, Any, object]
-
-
-def _with_lengths(segment: Segment, fires: list[tuple[int, int | None, Any, object]], notes: list[str]) -> list[Fire]:
-    """Fires with the length of the sequences at each; where only instants were kept, one more each, if that adds up."""
-    known = [
-        (instant, segment.length + index if length is None else length, done, mark)
-        for index, (instant, length, done, mark) in enumerate(fires, start=1)
-    ]
-    if segment.last_length is not None and known and known[-1][1] != segment.last_length:
+def _with_row(segment: Segment, fires: list[Fire], notes: list[str]) -> list[Fire]:
+    """Fires, and those of which only the instants were kept: each came behind one more position, if that adds up."""
+    length = fires[-1][1] if fires else segment.length
+    known = [*fires, *((instant, length + more, None, None) for more, instant in enumerate(segment.row, start=1))]
+    if segment.last_length is not None and known[-1][1] != segment.last_length:
         notes.append(
-            f"{len(fires)} steps were seen for {segment.last_length - segment.length} new positions: when each came is"
+            f"{len(known)} steps were seen for {segment.last_length - segment.length} new positions: when each came is"
             " not known"
         )
         return []

@@ -257,7 +257,7 @@ def count_forward(log: RequestLog) -> Request:
     notes = list(log.notes)
     emissions: tuple[tuple[int, int], ...] = ()
     if len(log.fires) > 1:
-        fed = [tokens or 1 for _, tokens, _, _ in log.fires]
+        fed = [tokens for _, tokens, _, _ in log.fires]
         # Leading forwards of several tokens feed the prompt in chunks; the last of them gives the first new token.
         first = next((index for index, tokens in enumerate(fed) if index > 0 and tokens == 1), len(fed)) - 1
         emissions = tuple((instant, 1) for instant, *_ in log.fires[first:])

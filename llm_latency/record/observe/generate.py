@@ -151,6 +151,7 @@ def _wrap_decode(original: Any) -> Any:
         if request is not None:
             segment = Segment.of(input_ids, kwargs, first_fire=len(request.fires), every=every)
             request.facts.setdefault("segments", []).append(segment)
+            request.row = segment.row
             request.one_by_one = one_a_fire and segment.ends_rows_alike(kwargs.get("stopping_criteria"))
         state.frames.append("decode")
         sink_before, state.sink = state.sink, request
@@ -200,16 +201,16 @@ def _open_without_entry(model: Any) -> RequestLog | None:
 def wrap_criteria(original: Any) -> Any:
     """Wrap the stopping criteria's evaluation: an emission exists when it begins."""
 
-    # The list's own parameters: passing *args on costs as much as the stamp.
+    # The list's own parameters: passing *args and **kwargs on costs as much as the stamp.
     @functools.wraps(original)
     def call(self: Any, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
         sink = state.sink
         if sink is None:
             return original(self, input_ids, scores, **kwargs)
         if sink.in_a_row:
-            sink.fires.append((sink.now_ns(), None, None, None))
+            sink.row.append(sink.now_ns())
             sink.last = input_ids
-            return original(self, input_ids, scores, **kwargs)
+            return original(self, input_ids, scores, **kwargs) if kwargs else original(self, input_ids, scores)
         mark = None if sink.mark is None else sink.mark()
         instant = sink.now_ns()
         if not sink.fires:

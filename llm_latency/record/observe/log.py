@@ -11,6 +11,8 @@ from llm_latency.record.clock import Clock
 from llm_latency.record.devices.cpu import Cpu
 from llm_latency.record.gauges import Gauges
 
+Fire = tuple[int, int, Any, object]
+
 
 class RequestLog:
     """One open request. The taps append; `count` turns it into a Request once the clock has stopped.
@@ -20,7 +22,8 @@ class RequestLog:
     where the host's clock is the device's.
 
     `one_by_one` says that every fire brings one position and ends all rows or none. Once the first is written down,
-    and where nothing is marked, the rest are `in_a_row`: only their instants are kept, and in `last` the sequences.
+    and where nothing is marked, the rest are `in_a_row`: only their instants are kept, in `row`, which are no objects
+    that the collector has to look after, and in `last` the sequences.
     `host_waits` says that something else waits for the device at each emission, such as a streamer.
     """
 
@@ -41,6 +44,7 @@ class RequestLog:
         "now_ns",
         "one_by_one",
         "readings",
+        "row",
         "start_ns",
         "stop_ns",
         "thread",
@@ -65,7 +69,8 @@ class RequestLog:
         on_host = self.readings is None or isinstance(self.readings.device, Cpu)
         self.mark = None if on_host or self.readings is None else self.readings.device.mark
         self.marks: list[object] = []
-        self.fires: list[tuple[int, int | None, Any, object]] = []
+        self.fires: list[Fire] = []
+        self.row: list[int] = []
         self.one_by_one = self.in_a_row = self.host_waits = False
         self.last: Any = None
         self.facts: dict[str, Any] = {}

@@ -155,8 +155,8 @@ def emission_cost_ns(clock: Clock, device: Device) -> int:
     rounds = []
     try:
         for _ in range(30):
-            log.fires.clear()
-            log.fires.append((0, 0, None, None))
+            log.row.clear()
+            log.fires = [(0, 0, None, None)]
             log.in_a_row = log.mark is None
             first = clock.now_ns()
             for _ in range(10):
