@@ -20,7 +20,7 @@ class Segment:
     """One run of a decoding loop. `length` is what its sequences begin with; `expanded` its rows on entry.
 
     An emission is the last of every `every` fires from `first_fire` on. Of those that follow in a row only the
-    instants are kept, in `row`, and in `last_length` how long the sequences were at the last of them.
+    instants are kept, in `row`.
     """
 
     length: int
@@ -33,7 +33,6 @@ class Segment:
     first_fire: int
     every: int = 1
     row: list[int] = field(default_factory=list)
-    last_length: int | None = None
     result: Any = None
 
     @classmethod
@@ -144,10 +143,10 @@ def _with_row(segment: Segment, fires: list[Fire], notes: list[str]) -> list[Fir
     """Fires, and those of which only the instants were kept: each came behind one more position, if that adds up."""
     length = fires[-1][1] if fires else segment.length
     known = [*fires, *((instant, length + more, None, None) for more, instant in enumerate(segment.row, start=1))]
-    if segment.last_length is not None and known[-1][1] != segment.last_length:
+    returned = getattr(segment.result, "shape", (0, 0))[-1]
+    if segment.row and returned > known[-1][1]:
         notes.append(
-            f"{len(known)} steps were seen for {segment.last_length - segment.length} new positions: when each came is"
-            " not known"
+            f"{len(known)} steps were seen for {returned - segment.length} new positions: when each came is not known"
         )
         return []
     return known

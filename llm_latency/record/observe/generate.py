@@ -154,7 +154,8 @@ def _wrap_decode(original: Any) -> Any:
             request.row = segment.row
             request.one_by_one = one_a_fire and segment.ends_rows_alike(kwargs.get("stopping_criteria"))
         state.frames.append("decode")
-        sink_before, state.sink = state.sink, request
+        before = state.sink, state.stamp
+        state.sink, state.stamp = request, None
         try:
             with lifted(self, outermost=opened_here is not None):
                 result = original(self, input_ids, *args, **kwargs)
@@ -167,13 +168,11 @@ def _wrap_decode(original: Any) -> Any:
             raise
         finally:
             if request is not None and segment is not None:
-                segment.last_length = None if request.last is None else request.last.shape[1]
-                request.one_by_one = request.in_a_row = False
-                request.last = None
+                request.one_by_one = False
             state.frames.pop()
-            state.sink = sink_before
+            state.sink, state.stamp = before
             if not state.frames:
-                state.request = state.sink = None
+                state.request = state.sink = state.stamp = None
             if opened_here is not None:
                 opened_here.end()
 
@@ -204,20 +203,21 @@ def wrap_criteria(original: Any) -> Any:
     # The list's own parameters: passing *args and **kwargs on costs as much as the stamp.
     @functools.wraps(original)
     def call(self: Any, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
+        stamp = state.stamp
+        if stamp is not None:
+            stamp()
+            return original(self, input_ids, scores, **kwargs) if kwargs else original(self, input_ids, scores)
         sink = state.sink
         if sink is None:
             return original(self, input_ids, scores, **kwargs)
-        if sink.in_a_row:
-            sink.row.append(sink.now_ns())
-            sink.last = input_ids
-            return original(self, input_ids, scores, **kwargs) if kwargs else original(self, input_ids, scores)
         mark = None if sink.mark is None else sink.mark()
         instant = sink.now_ns()
         if not sink.fires:
             sink.first(instant)
         done = original(self, input_ids, scores, **kwargs)
         sink.fires.append((instant, input_ids.shape[1], done, mark))
-        sink.in_a_row = sink.one_by_one and sink.mark is None
+        if sink.one_by_one and sink.mark is None:
+            state.stamp = sink.stamp()
         return done
 
     return call

@@ -22,8 +22,8 @@ class RequestLog:
     where the host's clock is the device's.
 
     `one_by_one` says that every fire brings one position and ends all rows or none. Once the first is written down,
-    and where nothing is marked, the rest are `in_a_row`: only their instants are kept, in `row`, which are no objects
-    that the collector has to look after, and in `last` the sequences.
+    and where nothing is marked, the rest follow in a row: only their instants are kept, in `row`, as numbers, which
+    the collector does not have to look after.
     `host_waits` says that something else waits for the device at each emission, such as a streamer.
     """
 
@@ -34,9 +34,7 @@ class RequestLog:
         "fires",
         "gauges",
         "host_waits",
-        "in_a_row",
         "kind",
-        "last",
         "mark",
         "marks",
         "model",
@@ -71,8 +69,7 @@ class RequestLog:
         self.marks: list[object] = []
         self.fires: list[Fire] = []
         self.row: list[int] = []
-        self.one_by_one = self.in_a_row = self.host_waits = False
-        self.last: Any = None
+        self.one_by_one = self.host_waits = False
         self.facts: dict[str, Any] = {}
         self.notes: list[str] = []
         self.thread = threading.current_thread().name
@@ -87,6 +84,10 @@ class RequestLog:
         if not self.fires:
             self.first(instant_ns)
         self.fires.append((instant_ns, length, done, mark))
+
+    def stamp(self) -> Callable[[], object]:
+        """What keeps an instant in `row` each time it is called, all of it in C: that halves its cost."""
+        return map(self.row.append, iter(self.now_ns, None)).__next__
 
     def first(self, instant_ns: int) -> None:
         """Read what belongs to the first emission."""

@@ -151,13 +151,13 @@ def emission_cost_ns(clock: Clock, device: Device) -> int:
     seen = generate.wrap_criteria(bare)
     log = RequestLog("generate", clock=clock, count=count_generate)
     log.mark = None if isinstance(device, Cpu) else device.mark
-    before, state.sink = state.sink, log
+    before = state.sink, state.stamp
+    state.sink, state.stamp = log, log.stamp() if log.mark is None else None
     rounds = []
     try:
         for _ in range(30):
             log.row.clear()
             log.fires = [(0, 0, None, None)]
-            log.in_a_row = log.mark is None
             first = clock.now_ns()
             for _ in range(10):
                 bare(None, ids, None)
@@ -166,5 +166,5 @@ def emission_cost_ns(clock: Clock, device: Device) -> int:
                 seen(None, ids, None)
             rounds.append(clock.now_ns() - middle - (middle - first))
     finally:
-        state.sink = before
+        state.sink, state.stamp = before
     return max(0, round(median(rounds) / 10))
