@@ -2,9 +2,10 @@
 
 Two costs are told apart. The cost of an emission is the slope between short and long generate calls: all that a call
 pays once (opening the watch, the wrapped `generate`, attribute caches that CPython specialises anew after a class was
-patched) cancels. What is left at length 0 is the cost of a call. Each round runs every condition once, in random
-order, as a block of calls: the taps go on before the block and off after it, as in `measure`, and its first call is
-left out; differences are taken within the round. CPU time of the thread, which a busy neighbour changes little.
+patched, which takes some hundred steps) cancels. What is left at length 0 is the cost of a call. Each round runs every
+condition once, in random order, as a block of calls: the taps go on before the block and off after it, as in
+`measure`, and its first call, a long one, is left out; differences are taken within the round. CPU time of the
+thread, which a busy neighbour changes little.
 
 python benchmarks/bench_observer.py [--quick]
 """
@@ -135,7 +136,7 @@ class Bench:
         around: list[float] = []
         recording = Recording("toy", plan=make_plan(repeat=1))
         with tapped() if name == OURS else nullcontext():
-            for number, length in enumerate([SHORT, *lengths]):
+            for number, length in enumerate([LONG, *lengths]):
                 begin = time.thread_time_ns()
                 own = self.stamps[name]() if name in self.stamps else {}
                 with recording.watch() if name == OURS else nullcontext():
