@@ -158,7 +158,7 @@ def test_a_collection_in_the_middle_is_noted_in_its_call() -> None:
     gaps = [(a[0], b[0]) for a, b in pairwise(trace.requests[0].emissions)]
     longest = max(gaps, key=lambda gap: gap[1] - gap[0])
     assert any(longest[0] <= note.at_ns and note.at_ns + note.duration_ns <= longest[1] for note in collections)
-    assert any(warning.startswith("gc, ") for warning in measured.warnings)
+    assert any(warning.startswith("garbage collection (gc.freeze()") for warning in measured.warnings)
 
 
 def test_a_watch_that_cannot_begin_leaves_nothing_behind() -> None:

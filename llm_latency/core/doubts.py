@@ -13,6 +13,17 @@ from llm_latency.core.units import show
 
 # A delay below this share of a call is inside what its interval says anyway: undisturbed calls differ by 2.7 % (CV).
 _MATERIAL = 0.05
+# An event that took less of the calls' time is in their traces, and no line of the report.
+_WORTH_A_WORD = 0.01
+_WORDS = {
+    "gc": "garbage collection (gc.freeze() after loading shortens it)",
+    "compile": "compiling",
+    "steal": "the hypervisor gave cores of this machine to others",
+    "throttled": "the container's CPU quota was used up and its processes stopped",
+    "held back": "the device did not run at its full clock",
+    "neighbours": "the device is shared",
+    "lazy": "a result that is lazy",
+}
 # Of a process alone on its cores some ten a second are seen; a neighbour makes it hundreds (Linux, slices of 3 ms).
 _MANY_SWITCHES_PER_SECOND = 100.0
 # The device has caught up with the host when less than this share of a step is left to do at the emission's stamp.
@@ -85,12 +96,12 @@ def _annotated(traces: Sequence[Trace]) -> Iterator[str]:
     total_ns = sum(trace.elapsed_ns(trace.start_ns, trace.stop_ns) for trace in traces)
     for (kind, detail), notes in groups.items():
         spent_ns = sum(note.duration_ns for _, note in notes)
-        words = f"{kind}: {detail}" if detail else kind
-        if spent_ns and spent_ns < _MATERIAL / 10 * total_ns:
+        if spent_ns and spent_ns < _WORTH_A_WORD * total_ns:
             continue
         calls = len({index for index, _ in notes})
-        if spent_ns:
-            words += f", {show(spent_ns / 1e9, 's')}"
+        words = _WORDS.get(kind, kind)
+        words += f": {detail}" if detail else ""
+        words += f", {show(spent_ns / 1e9, 's')}" if spent_ns else ""
         yield words if len(traces) == 1 else f"{words} in {calls} of {len(traces)} calls"
 
 

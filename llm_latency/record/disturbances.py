@@ -119,7 +119,7 @@ def told_by(before: Telemetry | None, after: Telemetry | None, *, at_ns: int) ->
     now = {*after.reasons, *(before.reasons if before else ())} - timed
     found += [Annotation(kind="held back", at_ns=at_ns, detail=reason) for reason in sorted(now)]
     if after.neighbours:
-        detail = f"{after.neighbours} other process{'' if after.neighbours == 1 else 'es'} on the device"
+        detail = f"{after.neighbours} other process{'' if after.neighbours == 1 else 'es'} on it"
         found.append(Annotation(kind="neighbours", at_ns=at_ns, detail=detail))
     return found
 

@@ -9,6 +9,7 @@ from llm_latency.core.doubts import doubts, is_contended, lag_share
 from llm_latency.core.trace import Annotation, Contention, Request, Trace
 
 MS = 1_000_000
+GC = "garbage collection (gc.freeze() after loading shortens it)"
 
 
 def call(
@@ -71,14 +72,15 @@ def test_a_tenth_of_delayed_calls_makes_a_measurement_contended(disturbed: int, 
 
 
 def test_annotations_are_counted_by_kind_and_detail() -> None:
-    """Their times are summed; what took less than half a percent of the calls' time is left out."""
+    """Their times are summed; what took less than 1 % of the calls' time is left out."""
     long = Annotation(kind="gc", at_ns=0, detail="generation 2", duration_ns=8 * MS)
     short = Annotation(kind="gc", at_ns=0, detail="generation 1", duration_ns=MS // 2)
     lazy = Annotation(kind="lazy", at_ns=0, detail="has run nothing yet")
-    assert ("gc: generation 2, 16.0 ms in 2 of 3 calls", "lazy: has run nothing yet in 1 of 3 calls") == doubts(
-        (call(long, short), call(long, lazy), call())
-    )
-    assert ("gc: generation 2, 8.00 ms",) == doubts((call(long),))
+    assert (
+        f"{GC}: generation 2, 16.0 ms in 2 of 3 calls",
+        "a result that is lazy: has run nothing yet in 1 of 3 calls",
+    ) == doubts((call(long, short), call(long, lazy), call()))
+    assert (f"{GC}: generation 2, 8.00 ms",) == doubts((call(long),))
 
 
 def test_a_device_that_waits_for_the_host_is_launch_bound() -> None:

@@ -185,7 +185,7 @@ def test_a_device_that_was_held_back_is_noted_with_the_reason() -> None:
     assert [
         ("held back", "power", 1000),
         ("held back", "application clocks", 0),
-        ("neighbours", "2 other processes on the device", 0),
+        ("neighbours", "2 other processes on it", 0),
     ] == [(note.kind, note.detail, note.duration_ns) for note in notes]
     assert [] == told_by(None, Telemetry(), at_ns=9) == told_by(before, None, at_ns=9)
 
