@@ -23,7 +23,7 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
 class Fact(msgspec.Struct, frozen=True, kw_only=True):
     """One fact. `claims` are sentences with whether each held, None where it could not be judged here.
 
-    `outcome` is ok, failed or skipped; `words` say why in the last two cases.
+    `outcome` is ok, failed, skipped, or not judged where no claim could be; `words` say why it failed or was skipped.
     """
 
     name: str
@@ -46,7 +46,7 @@ def judged(
     failed = [claim for claim, holds in told.items() if holds is False]
     return Fact(
         name=name,
-        outcome="failed" if failed else "ok",
+        outcome="failed" if failed else "ok" if any(told.values()) else "not judged",
         words=f"not so: {'; '.join(failed)}" if failed else "",
         claims=told,
         figures=dict(figures),

@@ -55,7 +55,7 @@ def test_the_rehearsal_looks_at_every_fact(tmp_path: Path, part: Any) -> None:
     assert note == record["note"]
     assert f"**{note}**" in shown.read_text(encoding="utf-8")
     assert ["tests", *part("facts").FACTS] == [fact["name"] for fact in record["facts"]]
-    assert {"ok"} == {fact["outcome"] for fact in record["facts"]}
+    assert {"ok", "not judged"} >= {fact["outcome"] for fact in record["facts"]}
     claims = {claim: holds for fact in record["facts"] for claim, holds in fact["claims"].items()}
     assert False not in claims.values()
     assert claims["an emission a token"] is True
