@@ -23,8 +23,7 @@ class ThreadState(threading.local):
     """What this thread is inside of.
 
     `frames` names the entries it is in ("generate", "decode", "aside", "batch", "forward"), outermost first;
-    `sink` is the request whose emissions count now, None where a fire is nobody's or a draft's; `stamp` keeps the
-    instant of one that follows in a row, None where there is more to keep. `entries` has the
+    `sink` is the request whose emissions count now, None where a fire is nobody's or a draft's. `entries` has the
     instant at which each model, by id, began to prepare a generate whose entry was not seen.
     """
 
@@ -32,7 +31,6 @@ class ThreadState(threading.local):
         """Outside of everything."""
         self.frames: list[str] = []
         self.sink: RequestLog | None = None
-        self.stamp: Callable[[], object] | None = None
         self.request: RequestLog | None = None
         self.entries: dict[int, int] = {}
         self.phase: str | None = None

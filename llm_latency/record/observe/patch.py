@@ -43,6 +43,12 @@ class Patches:
         self._before.append((owner, name, own))
         setattr(owner, name, wrapper)
 
+    def put(self, owner: type, name: str, value: object) -> None:
+        """Give a class an attribute that it does not have."""
+        if not any(entry[0] is owner and entry[1] == name for entry in self._before):
+            self._before.append((owner, name, _MISSING))
+            setattr(owner, name, value)
+
     def wrap_overrides(self, base: type, name: str, wrap: Wrap) -> None:
         """Wrap `name` on `base` and on each loaded subclass that defines its own."""
         self.wrap(base, name, wrap)
