@@ -188,6 +188,12 @@ def _schema(text: msgspec.Raw) -> int | None:
 def _check(trace: Trace, place: str) -> None:
     if trace.stop_ns < trace.start_ns:
         raise MeasurementFileError(f"{place}: stop_ns {trace.stop_ns} lies before start_ns {trace.start_ns}")
+    pauses = [instant for pause in trace.pauses for instant in pause]
+    readings = trace.contention.readings if trace.contention else ()
+    if any(a > b for a, b in pairwise(pauses)):
+        raise MeasurementFileError(f"{place}: pauses overlap or do not ascend")
+    if any(a > c or b > d for (a, b), (c, d) in pairwise(readings)):
+        raise MeasurementFileError(f"{place}: readings of delay do not ascend")
     for phase in trace.phases:
         if phase.name not in PHASE_NAMES or phase.stop_ns < phase.start_ns:
             raise MeasurementFileError(f"{place}: phase {phase.name!r} is unknown or ends before it starts")

@@ -17,8 +17,8 @@ PASS, FAIL, UNDECIDED = "pass", "fail", "undecided"
 # One-sided level at which an absolute budget is decided by a number of calls that was fixed beforehand.
 LEVEL = 0.95
 # And by each look where calls go on until it is decided. Looking up to twelve times at 95 %, a median exactly at its
-# limit passes in 15 % and fails in 17 %; at 99 % in 4.0 and 3.7 %. The tolerance bound is then taken at 99.5 %: a p95
-# at its limit passes in 5.8 % (1,000 runs; benchmarks/bench_coverage.py).
+# limit passes in 14 % and fails in 16.5 %; at 99 % in 3.8 and 3.3 %. The tolerance bound is then taken at 99.5 %: a
+# p95 at its limit passes in 4.8 % (600 runs; benchmarks/bench_coverage.py).
 LOOK_LEVEL = 0.99
 # Below as many calls an exact upper bound of p95 over clusters is close to their maximum.
 _FEW_CLUSTERS = 100

@@ -1,7 +1,7 @@
 """Contention: how long a call's threads were ready to run while other programs had their cores; Linux only.
 
 Each thread's run-queue delay is the second number of its schedstat (Linux, Documentation/scheduler/sched-stats.rst).
-On a shared 2-core VM it explained R² = 0.975 of the spread of identical generate calls.
+How well taking it out does is what benchmarks/bench_contention.py shows.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ class Watch:
             stop_ns=stop_ns,
             requests=requests or (Request(kind="call", start_ns=log.start_ns, stop_ns=stop_ns),),
             phases=tuple(log.phases),
-            pauses=tuple(gauges.pauses),
+            pauses=tuple(sorted(gauges.pauses)),
             peak_bytes=gauges.peak_bytes,
             energy_j=gauges.energy_j(seconds=(stop_ns - log.start_ns) * 1e-9),
             contention=gauges.contention,
