@@ -1,94 +1,29 @@
-"""Measurement files: exact there and back, refused in words where broken, and never half written."""
+"""Measurement files: exact there and back, refused in words where broken."""
 
 from __future__ import annotations
 
 import copy
 import json
-import os
 from collections.abc import Callable
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from measured import BASE, EMPTY, FULL, MS, call
 
 from llm_latency.core.environment import Environment
 from llm_latency.core.measurement import (
     SCHEMA,
     Measurement,
     from_json,
-    load,
     sample_of,
-    save,
     to_json,
-    write_atomically,
 )
 from llm_latency.core.metrics import METRICS
-from llm_latency.core.trace import Annotation, Contention, Phase, Request, Trace
+from llm_latency.core.trace import Trace
 from llm_latency.core.units import Quantity
-from llm_latency.core.verdict import Verdict
 from llm_latency.errors import LLMLatencyError, MeasurementFileError
-
-MS = 1_000_000
-BASE = 2**62 + 1  # a counter that no float64 holds: its neighbours lie 1,024 ns apart
-
-
-def call(ttft_ms: int, *, gap_ms: int = 20, base: int = BASE) -> Trace:
-    """A call with every field: one request of three tokens."""
-    start = base + 5 * MS
-    first = start + ttft_ms * MS
-    emissions = ((first, 1), (first + gap_ms * MS, 1), (first + 2 * gap_ms * MS, 1))
-    stop = emissions[-1][0] + MS
-    return Trace(
-        start_ns=base,
-        stop_ns=stop + MS,
-        requests=(
-            Request(
-                kind="generate",
-                start_ns=start,
-                stop_ns=stop,
-                emissions=emissions,
-                device_ns=(0, gap_ms * MS, 2 * gap_ms * MS, 2 * gap_ms * MS + 1),
-                rows=1,
-                prompt_tokens=8,
-                cached_tokens=0,
-                row_tokens=(3,),
-                finish_reasons=("length",),
-                token_source="ids",
-                peak_bytes={"prefill": 2**40},
-                model="Gpt2 ✓",
-                thread="MainThread",
-                notes=("a note",),
-            ),
-        ),
-        phases=(Phase(name="tokenize", start_ns=base, stop_ns=base + MS),),
-        pauses=((base + 2 * MS, base + 3 * MS),),
-        peak_bytes={"rss": 2**33},
-        energy_j=1.5,
-        contention=Contention(readings=((base, 12),)),
-        annotations=(Annotation(kind="gc", at_ns=base + MS, detail="gen 2"),),
-    )
-
-
-FULL = Measurement(
-    name="chat – 日本語 🚀 \u2028",
-    workload={"prompt": 'Wie groß?\n\t"µ" \u0000', "tokens": 8, "nested": {"a": [1, 2.5, None, True]}},
-    environment=Environment(device="cpu", cores=2, power_cap_w=250.0, warnings=("a tracer",)),
-    traces=tuple(call(ttft_ms) for ttft_ms in (200, 210, 190, 205, 195, 200)),
-    cold=call(900),
-    warmup=(call(220), call(201)),
-    stopped_because="6 calls, as asked",
-    warnings=("each item counts",),
-    verdicts=(
-        Verdict(budget="ttft p50 < 250 ms", outcome="pass", metric="ttft", observed=0.2, limit=0.25, low=0.1, n=6),
-    ),
-    observer_ns=700,
-    recorded_at="2025-11-25T03:00:00+00:00",
-)
-EMPTY = Measurement(
-    name="", workload={}, environment=Environment(), traces=(), stopped_because="0 calls", complete=False
-)
 
 
 def edited(change: Callable[[dict[str, Any]], None]) -> bytes:
@@ -296,111 +231,6 @@ def test_a_refusal_is_a_value_error_of_ours() -> None:
     """So that both kinds of `except` work."""
     assert issubclass(MeasurementFileError, ValueError)
     assert issubclass(MeasurementFileError, LLMLatencyError)
-
-
-# --- files ---
-
-
-def test_a_saved_measurement_is_loaded(tmp_path: Path) -> None:
-    """With line breaks, for people and for diffs; nothing else is left in the folder."""
-    path = tmp_path / "mesure – 日本.json"
-    save(FULL, path)
-    assert FULL == load(path) == load(str(path))
-    assert path.read_text(encoding="utf-8").startswith('{\n "schema": 1,\n')
-    assert [path] == list(tmp_path.iterdir())
-
-
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    """As is a folder."""
-    with pytest.raises(MeasurementFileError, match=r"missing\.json cannot be read: No such file"):
-        load(tmp_path / "missing.json")
-    with pytest.raises(MeasurementFileError, match="cannot be read"):
-        load(tmp_path)
-
-
-def test_a_broken_file_is_named(tmp_path: Path) -> None:
-    """By its path."""
-    path = tmp_path / "broken.json"
-    path.write_bytes(to_json(FULL)[:-1])
-    with pytest.raises(MeasurementFileError, match=r"broken\.json is not complete JSON"):
-        load(path)
-
-
-@pytest.mark.parametrize("ending", [OSError("disk full"), KeyboardInterrupt()])
-@pytest.mark.parametrize("step", ["fsync", "replace"])
-def test_a_write_that_is_cut_leaves_the_old_file(
-    step: str, ending: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whole, with no temporary file beside it, and what cut it goes on."""
-
-    def cut(*_: object) -> None:
-        raise ending
-
-    path = tmp_path / "base.json"
-    save(EMPTY, path)
-    monkeypatch.setattr(*((os, "fsync", cut) if step == "fsync" else (Path, "replace", cut)))
-    with pytest.raises(type(ending)):
-        save(FULL, path)
-    monkeypatch.undo()
-    assert EMPTY == load(path)
-    assert [path] == list(tmp_path.iterdir())
-
-
-def test_the_bytes_are_on_the_disk_before_the_name_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """fsync comes before the rename, and the old name keeps the old bytes until then."""
-    path = tmp_path / "base.json"
-    path.write_bytes(b"old")
-    seen: list[bytes] = []
-    sync = os.fsync
-
-    def watch(descriptor: int) -> None:
-        sync(descriptor)
-        seen.append(path.read_bytes())
-        seen.append(next(other for other in tmp_path.iterdir() if other != path).read_bytes())
-
-    monkeypatch.setattr(os, "fsync", watch)
-    write_atomically(path, b"new")
-    assert [b"old", b"new", b"new"] == [*seen, path.read_bytes()]
-
-
-def test_a_link_stays_a_link(tmp_path: Path) -> None:
-    """The file that it leads to is written, whether it is there yet or not."""
-    target, link = tmp_path / "shared" / "base.json", tmp_path / "base.json"
-    target.parent.mkdir()
-    link.symlink_to(target)
-    for measurement in (EMPTY, FULL):
-        save(measurement, link)
-        assert measurement == load(target) == load(link)
-    assert link.is_symlink()
-    assert [target] == list(target.parent.iterdir())
-
-
-def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
-    """As is /dev/null, which a rename would replace by a file."""
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)  # first, so that writing does not wait for it
-    try:
-        write_atomically(pipe, b"new")
-        assert b"new" == os.read(reader, 10)
-    finally:
-        os.close(reader)
-    assert pipe.is_fifo()
-    assert [pipe] == list(tmp_path.iterdir())
-
-
-def test_a_folder_is_not_written_over(tmp_path: Path) -> None:
-    """It stays, and the error is the system's."""
-    with pytest.raises(IsADirectoryError):
-        save(FULL, tmp_path)
-    assert [] == list(tmp_path.iterdir())
-
-
-def test_a_folder_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:
-    """Writing makes no folders."""
-    with pytest.raises(FileNotFoundError):
-        save(FULL, tmp_path / "no" / "where.json")
-    assert [] == list(tmp_path.iterdir())
 
 
 # --- reading numbers ---
