@@ -18,9 +18,9 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from statistics import median
-from typing import Any
 
 from rounds import middle
+from stamps import streamer_and_processor
 
 from llm_latency.core.environment import Environment
 from llm_latency.core.metrics import METRICS
@@ -34,32 +34,6 @@ Row = tuple[str, float, str, float]
 def of(trace: Trace, name: str) -> tuple[float, ...]:
     """Our values of one call."""
     return METRICS[name].read(trace, Environment())
-
-
-def own_parts() -> tuple[type, type]:
-    """The streamer and the logits processor."""
-    from transformers import LogitsProcessor
-    from transformers.generation.streamers import BaseStreamer
-
-    class Streamer(BaseStreamer):
-        def __init__(self) -> None:
-            self.stamps: list[float] = []
-
-        def put(self, value: object) -> None:
-            self.stamps.append(time.perf_counter())
-
-        def end(self) -> None:
-            self.stamps.append(time.perf_counter())
-
-    class Processor(LogitsProcessor):
-        def __init__(self) -> None:
-            self.stamps: list[float] = []
-
-        def __call__(self, input_ids: Any, scores: Any) -> Any:
-            self.stamps.append(time.perf_counter())
-            return scores
-
-    return Streamer, Processor
 
 
 class Bench:
@@ -77,7 +51,7 @@ class Bench:
         self.prompt = torch.randint(2, 1000, (1, PROMPT))
         # Its name changed within transformers 5.
         self._cache = "cache" if "cache" in inspect.signature(self.model.forward).parameters else "past_key_values"
-        self._parts = own_parts()
+        self._parts = streamer_and_processor()
         self.session: list[list[float]] = []
 
     def watched(self, run: Callable[[], None]) -> Trace:

@@ -20,6 +20,8 @@ from contextlib import nullcontext
 from statistics import median
 from typing import Any
 
+from stamps import streamer_and_processor
+
 from llm_latency.core.stats import Sample, Summary, summarize
 
 SHORT, LONG = 32, 256
@@ -63,19 +65,9 @@ MODELS = {"a model without layers": empty, "a GPT-2 shape of one layer": one_lay
 def own_stamps() -> dict[str, Callable[[], dict[str, Any]]]:
     """Arguments for `generate` that stamp each token with perf_counter, each in its cheapest right form."""
     import torch
-    from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
-    from transformers.generation.streamers import BaseStreamer
+    from transformers import LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
 
-    class Streamer(BaseStreamer):
-        def __init__(self) -> None:
-            self.stamps: list[float] = []
-
-        def put(self, value: object) -> None:
-            self.stamps.append(time.perf_counter())
-
-        def end(self) -> None:
-            pass
-
+    streamer, processor = streamer_and_processor()
     going_on = torch.zeros(1, dtype=torch.bool)
 
     class Criteria(StoppingCriteria):
@@ -86,18 +78,10 @@ def own_stamps() -> dict[str, Callable[[], dict[str, Any]]]:
             self.stamps.append(time.perf_counter())
             return going_on
 
-    class Processor(LogitsProcessor):
-        def __init__(self) -> None:
-            self.stamps: list[float] = []
-
-        def __call__(self, input_ids: Any, scores: Any) -> Any:
-            self.stamps.append(time.perf_counter())
-            return scores
-
     return {
-        "own BaseStreamer": lambda: {"streamer": Streamer()},
+        "own BaseStreamer": lambda: {"streamer": streamer()},
         "own StoppingCriteria": lambda: {"stopping_criteria": StoppingCriteriaList([Criteria()])},
-        "own LogitsProcessor": lambda: {"logits_processor": LogitsProcessorList([Processor()])},
+        "own LogitsProcessor": lambda: {"logits_processor": LogitsProcessorList([processor()])},
     }
 
 

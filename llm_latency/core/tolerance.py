@@ -46,12 +46,6 @@ def tolerance(values: Sequence[float], q: float, *, level: float) -> Tolerance |
     return Tolerance(upper=math.exp(max(upper, 2 * logs[-1] - median)), assumption="log-normal, widened for an outlier")
 
 
-def tolerance_upper(values: Sequence[float], q: float, *, level: float) -> float | None:
-    """The bound of `tolerance` alone."""
-    found = tolerance(values, q, level=level)
-    return None if found is None else found.upper
-
-
 def _looks_normal(ordered: Sequence[float]) -> bool:
     """Shapiro and Francia's test at 1 %: correlation of the values with normal scores, by Royston's approximation.
 

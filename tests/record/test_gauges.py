@@ -113,6 +113,18 @@ def test_a_generate_that_is_launch_bound_is_said_to(host: str, work: str, said: 
     assert (said and not streams) == any(warning.startswith("launch-bound") for warning in t.measurement.warnings)
 
 
+def test_every_emission_of_a_generate_waits_for_a_device_without_marks() -> None:
+    """Not only the first: 1 ms of the host and 20 ms of the device for each."""
+    torch = pytest.importorskip("torch", reason="models need it: pip install -e '.[all,dev]'")
+    transformers = pytest.importorskip("transformers", reason="models need it: pip install -e '.[all,dev]'")
+    config = transformers.GPT2Config(n_layer=1, n_embd=8, n_head=1, vocab_size=32, eos_token_id=None, bos_token_id=1)
+    model = transformers.GPT2LMHeadModel(config).eval()
+    clock = ManualClock()
+    with timed("block", clock=clock, device=Behind(clock, marks=False)) as t:
+        model.generate(torch.tensor([[3, 4]]), max_new_tokens=5, pad_token_id=0)
+    assert (0.021,) * 4 == t.measurement.itl.values
+
+
 def test_a_device_without_marks_leaves_the_hosts_instants() -> None:
     """Its request has none of its own: each emission waits for it, and is stamped then."""
     measured = run("1 ms", "20 ms", marks=False)

@@ -158,6 +158,24 @@ def test_a_users_criterion_that_ends_the_call_early_is_a_stop() -> None:
     assert ((4, 4), ("stop", "stop"), 4) == (request.row_tokens, request.finish_reasons, len(request.emissions))
 
 
+class EndsFirstRow(transformers.StoppingCriteria):
+    """Ends the first row after three tokens, whatever they are; the others go on."""
+
+    def __call__(self, input_ids: Any, scores: Any, **kwargs: Any) -> Any:
+        """A row each."""
+        ended = torch.zeros(input_ids.shape[0], dtype=torch.bool)
+        ended[0] = input_ids.shape[1] >= 6 + 3
+        return ended
+
+
+def test_a_users_criterion_ends_one_row_of_a_batch() -> None:
+    """Its tokens are counted up to there, by what the criterion said and not by any token."""
+    with timed("case") as t:
+        gpt2().generate(prompt(2, 6), max_new_tokens=7, stopping_criteria=[EndsFirstRow()], pad_token_id=0)
+    (request,) = t.measurement.traces[0].requests
+    assert ((3, 7), 7) == (request.row_tokens, len(request.emissions))
+
+
 def test_inputs_embeds_return_only_new_tokens() -> None:
     """The prompt is embeddings: its length is counted, the output is all new."""
     ids = prompt(2, 7)
