@@ -361,6 +361,19 @@ def test_an_accelerator_that_the_process_has_used_is_waited_for(monkeypatch: pyt
     assert ([("cuda:2",)], 1) == (made, len(used.all))
 
 
+def test_an_accelerator_that_came_into_use_in_the_call_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By code in which no model was seen: its 300 ms of work are the call's."""
+    clock = ManualClock()
+    device = FakeDevice(clock)
+    in_use: list[str] = []
+    monkeypatch.setattr("llm_latency.record.devices.used._in_use", lambda: iter(in_use))
+    with timed("block", clock=clock) as t:
+        monkeypatch.setattr("llm_latency.record.devices.used.find", lambda *_: device)
+        in_use.append("cuda:0")
+        device.give("300 ms")
+    assert (0.3,) == t.measurement.total.values
+
+
 def test_a_thread_of_the_calls_own_has_its_delay_read(run_in_thread: Callable[[Callable[[], object]], None]) -> None:
     """Readings come from whatever thread the request runs in, at its instants."""
     model = ScriptedModel(prefill="3 ms", steps=["1 ms"] * 2)

@@ -262,3 +262,22 @@ def test_a_thread_that_outlives_its_watch_is_reported() -> None:
     (note,) = (note for note in t.measurement.traces[0].annotations if note.kind == "thread")
     assert ("thread", "a request in thread 'late' was still running when the watch ended") == (note.kind, note.detail)
     assert "still running when the watch ended" in t.measurement.traces[0].requests[0].notes
+
+
+def test_what_a_watch_puts_on_the_list_of_criteria_and_beside_its_clock() -> None:
+    """The list keeps nothing when generate has returned; the clock stood still once, from the first emission on."""
+    model, kept = gpt2(), []
+    original = model._get_stopping_criteria
+
+    def get(*args: Any, **kwargs: Any) -> Any:
+        kept.append(original(*args, **kwargs))
+        return kept[-1]
+
+    model._get_stopping_criteria = get
+    try:
+        trace = _trace(lambda: model.generate(prompt(1, 6), max_new_tokens=5, pad_token_id=0))
+    finally:
+        del model._get_stopping_criteria
+    assert {} == vars(kept[0])
+    ((begin, end),) = trace.pauses
+    assert begin == trace.requests[0].emissions[0][0] < end
