@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llm_latency.core.measurement import Measurement, load, save
+    from llm_latency.notebook.live import live
     from llm_latency.record.measure import measure, measure_async
     from llm_latency.record.observe.stream import stream, stream_async
     from llm_latency.record.timed import timed
+    from llm_latency.report.contrast import compare
     from llm_latency.report.text import table
     from llm_latency.workloads.shapes import build as shape
 
@@ -25,11 +27,18 @@ _HOMES = {
     "stream": "llm_latency.record.observe.stream:stream",
     "stream_async": "llm_latency.record.observe.stream:stream_async",
     "table": "llm_latency.report.text:table",
+    "compare": "llm_latency.report.contrast:compare",
+    "live": "llm_latency.notebook.live:live",
     "shape": "llm_latency.workloads.shapes:build",
 }
 
+# What these give shows itself in a notebook and becomes a frame or a plot: the report is put in when they are used.
+_PRESENTED = {"Measurement", "compare", "load", "measure", "measure_async", "timed"}
+
 __all__ = [
     "Measurement",
+    "compare",
+    "live",
     "load",
     "load_ipython_extension",
     "measure",
@@ -48,6 +57,8 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"llm_latency has no {name!r}; public names: {', '.join(__all__)}")
+    if name in _PRESENTED:
+        _install_presenter()
     module, _, attribute = home.partition(":")
     return getattr(importlib.import_module(module), attribute)
 
@@ -56,10 +67,17 @@ def __dir__() -> list[str]:
     return [*__all__, "__version__"]
 
 
+def _install_presenter() -> None:
+    from llm_latency.report.presenter import install
+
+    install()
+
+
 def load_ipython_extension(shell: Any) -> None:
     """Add `%%llmtime` to an IPython shell: what `%load_ext llm_latency` calls."""
     from llm_latency.notebook.extension import load_into
 
+    _install_presenter()
     load_into(shell)
 
 

@@ -13,13 +13,13 @@ from llm_latency.cli.output import Output, check_outputs, reserved_stdout
 from llm_latency.cli.parser import PROGRAM, budget, count, duration
 from llm_latency.cli.quiet import quiet_libraries
 from llm_latency.cli.result import INTERRUPTED, UNUSABLE, complain, exit_code, present
-from llm_latency.cli.status import StatusLine, call_name
 from llm_latency.core.budget import Budget
 from llm_latency.core.measurement import Measurement
 from llm_latency.errors import LLMLatencyError, TargetError
 from llm_latency.record.measure import measure
 from llm_latency.record.sampling import Progress
 from llm_latency.report.escape import plain
+from llm_latency.report.status import StatusLine, call_name
 from llm_latency.workloads.target import Settings as ModelSettings
 from llm_latency.workloads.target import Workload, load
 

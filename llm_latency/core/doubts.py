@@ -8,7 +8,7 @@ from statistics import median
 from llm_latency.core.contention import delay_ns, delay_share, has_own_time
 from llm_latency.core.drift import drift
 from llm_latency.core.outliers import outliers
-from llm_latency.core.trace import Annotation, Request, Trace
+from llm_latency.core.trace import BESIDE, VIEW, Annotation, Request, Trace
 from llm_latency.core.units import show
 
 # A delay below this share of a call is inside what its interval says anyway: undisturbed calls differ by 2.7 % (CV).
@@ -93,6 +93,8 @@ def _annotated(traces: Sequence[Trace]) -> Iterator[str]:
     groups: dict[tuple[str, str], list[tuple[int, Annotation]]] = {}
     for index, trace in enumerate(traces):
         for note in trace.annotations:
+            if note.kind in (VIEW, BESIDE):  # said where the observer's cost is
+                continue
             groups.setdefault((note.kind, note.detail), []).append((index, note))
     total_ns = sum(trace.elapsed_ns(trace.start_ns, trace.stop_ns) for trace in traces)
     for (kind, detail), notes in groups.items():

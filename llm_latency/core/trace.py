@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from itertools import islice
 
 import msgspec
 
 REQUEST_KINDS = ("generate", "forward", "stream", "batch", "call")
 PHASE_NAMES = ("load", "tokenize", "detokenize", "other")
+# Kinds of annotations that say what it took to look on, with the clock stopped and while the call went on; their detail
+# is how often.
+VIEW, BESIDE = "view", "view beside"
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -99,6 +103,16 @@ def _end(pause: tuple[int, int]) -> int:
     return pause[1]
 
 
+def elapsed_ns(pauses: Sequence[tuple[int, int]], start_ns: int, stop_ns: int) -> int:
+    """Time from one instant to another without the pauses between them, which ascend and do not overlap."""
+    elapsed_ns = stop_ns - start_ns
+    for begin, end in islice(pauses, bisect_right(pauses, start_ns, key=_end), None):
+        if begin >= stop_ns:
+            break
+        elapsed_ns -= min(stop_ns, end) - max(start_ns, begin)
+    return elapsed_ns
+
+
 class Trace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One call, raw: one run of the cell, the callable or the test's body.
 
@@ -135,13 +149,8 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return sum(known) if known else None
 
     def elapsed_ns(self, start_ns: int, stop_ns: int) -> int:
-        """Time from one instant to another, with the pauses between them taken out; these ascend and do not overlap."""
-        elapsed_ns = stop_ns - start_ns
-        for begin, end in islice(self.pauses, bisect_right(self.pauses, start_ns, key=_end), None):
-            if begin >= stop_ns:
-                break
-            elapsed_ns -= min(stop_ns, end) - max(start_ns, begin)
-        return elapsed_ns
+        """Time from one instant to another, with the pauses between them taken out."""
+        return elapsed_ns(self.pauses, start_ns, stop_ns)
 
     def asked_work(self) -> tuple[tuple[object, ...], ...]:
         """What each request was asked to do; two calls that differ here did unequal work."""

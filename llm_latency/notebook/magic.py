@@ -1,4 +1,4 @@
-"""`%%llmtime` and `%llmtime`: from options to a timed cell, and from its end to what is shown; not the rewriting."""
+"""`%%llmtime` and `%llmtime`: from options to a timed cell, and from its end to what stays; not the rewriting."""
 
 from __future__ import annotations
 
@@ -7,31 +7,39 @@ import functools
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from IPython.core.error import UsageError as MagicUsageError
 from IPython.core.magic import needs_local_scope, no_var_expand, output_can_be_silenced
 
 from llm_latency.core.measurement import Measurement
+from llm_latency.core.verdict import PASS
 from llm_latency.errors import UsageError
+from llm_latency.notebook.actions import ACTIONS, beside_baseline
+from llm_latency.notebook.live import LiveView, result_of
 from llm_latency.notebook.options import Options, parse_options
-from llm_latency.notebook.result import publish
-from llm_latency.notebook.timed_cell import TimedCell
+from llm_latency.notebook.result import Bundle, publish
+from llm_latency.notebook.session import Session
+from llm_latency.notebook.settings import LLMTime
+from llm_latency.notebook.timed_cell import TimedCell, show_without_traceback
 from llm_latency.notebook.transform import CALLS, OUT, timed_loop
 from llm_latency.record.observe.attribution import current_chain
 from llm_latency.record.observe.forward import modules_in
 from llm_latency.record.recording import Recording
+from llm_latency.report.ruling import rule
 
 _LONGEST_NAME = 60
 
 
-class LLMTime:
-    """The magic and the one thing that it remembers between cells: the last result."""
+class Magic:
+    """The magic of one shell, with what it has timed and its settings."""
 
     def __init__(self, shell: Any) -> None:
         """Belong to a shell; nothing has been timed yet."""
         self.shell = shell
-        self.last: Measurement | None = None
+        self.session = Session()
+        self.settings = LLMTime(parent=shell)
 
     @no_var_expand
     @output_can_be_silenced
@@ -41,14 +49,15 @@ class LLMTime:
 
         As a cell magic::
 
-          %%llmtime [-r R] [-w W] [-q] [-o] [-v NAME] [--budget LIMIT]... [--name NAME] [--time-budget S]
+          %%llmtime [-r R] [-w W] [-q] [-o] [-v NAME] [--budget LIMIT]... [--strict] [--name NAME] [--time-budget S]
+                    [--live auto|widget|text|off] [--baseline NAME]
           code
           more code
 
         As a line magic::
 
           %llmtime [options] expression
-          %llmtime --last
+          %llmtime --last | --history | --compare [A B] | --baseline NAME | --export tests/test_x.py
 
         The cell runs once, as written, unless it is asked to repeat; it behaves as if the magic were not there.
         Model calls in it (transformers' generate and pipelines, forwards of torch modules, token streams) are
@@ -64,16 +73,34 @@ class LLMTime:
           Spend at most about S seconds; without -r, repeat until the interval is narrow or the time is up.
         --budget LIMIT
           Judge the result: --budget "ttft p95 < 250 ms". May be given several times.
+        --strict
+          Raise an AssertionError, after the table, unless every budget is kept.
+        --baseline NAME
+          Keep the result under NAME, or compare it with what was kept before. With --force keep it anew. On a line
+          without code it does so with the last result.
         -v NAME
           Store the measurement in the variable NAME: NAME.ttft.p50 reads it, llm_latency.save(NAME, path) keeps it.
         -o
           Return the measurement, instead of the code's own value.
         -q
-          Show no table.
+          Show no table, and nothing while it runs.
+        --live MODE
+          What is shown while it runs: widget, text, off, or auto for what fits the place.
         --name NAME
           Name the measurement; otherwise it is called after its cell.
+
+        Without code:
+
         --last
-          Show the last result again.
+          Show the last result again; with --name NAME the last of that name.
+        --history
+          List what has been timed.
+        --compare [A B]
+          Set B beside A: the last two results, or numbers of the history, names, variables, baselines or JSON files.
+        --export tests/test_x.py
+          Write a test of the last timed cell, or of the one with --name NAME; --force overwrites a file.
+
+        Defaults are set with %config LLMTime.
 
         Examples
         --------
@@ -84,40 +111,69 @@ class LLMTime:
         """
         __tracebackhide__ = True  # IPython leaves our frames out of the user's traceback
         with _usage():
-            options = parse_options(line)
-            if options.last:
-                return self._show_last(options)
+            options = self._options(line)
+            if options.action is not None or (options.baseline is not None and cell is None and not options.code):
+                _refuse_cell(options, cell)
+                return ACTIONS[options.action or "--baseline"](self, options)
             code = _code_of(options, cell)
         namespace = self.shell.user_ns if local_ns is None else local_ns
         name = " ".join(code.split())[:_LONGEST_NAME] if cell is None else self._cell_name()
-        calls = self._start(options, name=name, namespace=namespace)
-        self._run(code, calls, namespace)
-        return self.last if options.output else calls.value
+        with _usage():
+            source = self.shell.transform_cell(code)
+        calls = self._start(options, name=name, source=source, namespace=namespace)
+        self._run(code, source, calls, namespace)
+        return self.session.last().measurement if options.output else calls.value
 
     def calls(self, line: str, *, shows: bool) -> TimedCell:
         """What a rewritten cell loops over; `shows` says that it ends by calling OUT for the value to show."""
         with _usage():
-            options = parse_options(line)
-            if options.last:
-                raise UsageError("--last shows the last result and times nothing; write %llmtime --last on its own")
+            options = self._options(line)
+            if options.action is not None:
+                _refuse_cell(options, "")
             _refuse_code_in(options)
-        return self._start(options, name=self._cell_name(), namespace=self.shell.user_ns, shows=shows)
+        inputs = self.shell.history_manager.input_hist_parsed
+        source = inputs[-1].partition("\n")[2] if inputs else ""  # without the marker
+        return self._start(options, name=self._cell_name(), source=source, namespace=self.shell.user_ns, shows=shows)
 
-    def _start(self, options: Options, *, name: str, namespace: dict[str, Any], shows: bool = False) -> TimedCell:
+    @property
+    def baselines(self) -> Path:
+        """The folder that baselines lie in."""
+        return Path(self.settings.baselines).expanduser()
+
+    def _options(self, line: str) -> Options:
+        return parse_options(line, self.settings.defaults())
+
+    def _start(
+        self, options: Options, *, name: str, source: str, namespace: dict[str, Any], shows: bool = False
+    ) -> TimedCell:
         if inside := current_chain():
             raise MagicUsageError(
                 f"llmtime runs inside {inside[-1].name!r}, which is being timed itself: showing a result there would"
                 " count as its time. Time one of the two, or use llm_latency.timed inside"
             )
         user_ns = self.shell.user_ns
+        inputs = len(self.shell.history_manager.input_hist_parsed) - 1
+
+        def stays(measurement: Measurement | None, error: BaseException | None) -> Bundle | None:
+            is_shown_by_itself = options.output and error is None
+            return None if options.quiet or is_shown_by_itself else result_of(measurement)
+
+        mode = "off" if options.quiet else options.live
+        view = LiveView(mode, shell=self.shell, names=user_ns, shows=stays)
         recording = Recording(
-            options.name or name,
-            plan=options.plan,
-            modules=modules_in((user_ns | namespace).values()),
+            options.name or name, plan=options.plan, modules=modules_in((user_ns | namespace).values()), view=view
         )
 
         def ended(measurement: Measurement | None, error: BaseException | None) -> None:
-            self._ended(options, measurement, error)
+            if measurement is not None:
+                self.session.add(measurement, source=source, inputs=inputs)
+            self.store(options, measurement)
+            view.end(measurement, error)
+            if error is None and measurement is not None:
+                if options.baseline is not None:
+                    beside_baseline(self, measurement, options)
+                if options.strict:
+                    _require_kept(measurement)
             if shows and error is None:
                 value = measurement if options.output else calls.value
                 user_ns[OUT] = functools.partial(_take, user_ns, value)
@@ -125,29 +181,22 @@ class LLMTime:
         calls = TimedCell(recording, namespace=namespace, ended=ended)
         return calls
 
-    def _ended(self, options: Options, measurement: Measurement | None, error: BaseException | None) -> None:
-        if measurement is not None:
-            self.last = measurement
-        if options.variable is not None:
-            if measurement is None:
-                self.shell.user_ns.pop(options.variable, None)  # an older measurement would pass for this one
-            else:
-                self.shell.user_ns[options.variable] = measurement
-        is_shown_by_itself = options.output and error is None
-        if not options.quiet and not is_shown_by_itself:
-            publish(self.shell, measurement)
+    def store(self, options: Options, measurement: Measurement | None) -> None:
+        """Put a measurement into the variable that `-v` names."""
+        if options.variable is not None and measurement is None:
+            self.shell.user_ns.pop(options.variable, None)  # an older measurement would pass for this one
+        elif options.variable is not None:
+            self.shell.user_ns[options.variable] = measurement
 
-    def _show_last(self, options: Options) -> Measurement | None:
-        if self.last is None:
-            raise UsageError("nothing has been timed yet; put %%llmtime on the first line of a cell")
-        self._ended(options, self.last, None)
-        return self.last if options.output else None
+    def show(self, result: Bundle, options: Options) -> None:
+        """Show what an action has found, unless it is silenced or returned."""
+        if not options.quiet and not options.output:
+            publish(self.shell, result)
 
-    def _run(self, code: str, calls: TimedCell, namespace: dict[str, Any]) -> None:
+    def _run(self, code: str, source: str, calls: TimedCell, namespace: dict[str, Any]) -> None:
         """Run code that came as text; what it raises goes on, with its own line numbers."""
         __tracebackhide__ = True
         shell = self.shell
-        source = shell.transform_cell(code)
         file = shell.compile.cache(source, shell.displayhook.prompt_count, raw_code=code)
         tree = shell.compile.ast_parse(source, filename=file)
         if not tree.body:
@@ -175,6 +224,15 @@ def _take(namespace: dict[str, Any], value: object) -> object:
     return value
 
 
+def _require_kept(measurement: Measurement) -> None:
+    """Raise AssertionError, in the rulings' words, unless every budget is kept."""
+    broken = [rule(verdict) for verdict in measurement.verdicts if verdict.outcome != PASS]
+    if broken:
+        error = AssertionError("; ".join(f"{ruling.budget} {ruling.word}: {ruling.why}" for ruling in broken))
+        show_without_traceback(error)
+        raise error
+
+
 def _code_of(options: Options, cell: str | None) -> str:
     if cell is None:
         if not options.code:
@@ -186,6 +244,11 @@ def _code_of(options: Options, cell: str | None) -> str:
     if not cell.strip():
         raise UsageError("there is no code to time; write it on the lines below %%llmtime")
     return cell
+
+
+def _refuse_cell(options: Options, cell: str | None) -> None:
+    if cell is not None:
+        raise UsageError(f"{options.action} times nothing; write %llmtime {options.action} on its own")
 
 
 def _refuse_code_in(options: Options) -> None:

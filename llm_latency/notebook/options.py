@@ -9,9 +9,12 @@ import msgspec
 
 from llm_latency.core.units import parse
 from llm_latency.errors import UsageError
+from llm_latency.notebook.live import MODES, checked_mode
 from llm_latency.record.sampling import Plan, make_plan
 
-_FLAGS = {"-q": "quiet", "-o": "output", "--last": "last"}
+_FLAGS = ("-q", "-o", "--strict", "--force")
+# What a line without code asks for, instead of timing something.
+_ACTIONS = {"--last": "", "--history": "", "--compare": "[A B]", "--export": "tests/test_x.py"}
 _VALUED = {
     "-r": "R",
     "-w": "W",
@@ -19,8 +22,10 @@ _VALUED = {
     "--budget": '"ttft p95 < 250 ms"',
     "--name": "NAME",
     "--time-budget": "SECONDS",
+    "--live": "|".join(MODES),
+    "--baseline": "NAME",
 }
-KNOWN = ", ".join([*(f"{option} {value}" for option, value in _VALUED.items()), *_FLAGS])
+KNOWN = ", ".join([*(f"{option} {value}".strip() for option, value in (_VALUED | _ACTIONS).items()), *_FLAGS])
 
 _SHORT = re.compile(r"\s*-([A-Za-z]\S*)")
 _LONG = re.compile(r"\s*(--[A-Za-z][\w-]*)=?")
@@ -30,19 +35,35 @@ _VALUE = re.compile(r"""\s*("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[^\s"']\S*)""")
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """What was asked for. `code` is what stands behind the options; without `-r`, `-w` and `--time-budget` the plan is
-    one call and no warm-up.
+    one call and no warm-up. `action` is what a line asks for instead of timing, and `operands` what it is about.
     """
 
     plan: Plan
     quiet: bool
     output: bool
-    last: bool
+    strict: bool
+    force: bool
+    live: str
+    baseline: str | None
+    action: str | None
+    operands: tuple[str, ...]
     variable: str | None
     name: str | None
     code: str
 
 
-def parse_options(line: str) -> Options:
+class Defaults(msgspec.Struct, frozen=True, kw_only=True):
+    """What holds where the options say nothing; a cell's own budgets come in place of these."""
+
+    live: str = "auto"
+    repeat: int | None = None
+    warmup: int | None = None
+    time_budget: float | None = None
+    budgets: tuple[str, ...] = ()
+    strict: bool = False
+
+
+def parse_options(line: str, defaults: Defaults = Defaults()) -> Options:  # noqa: B008 - it is frozen
     """Read the rest of a magic's line; options come first, as in `%timeit`, and `--` ends them.
 
     Raises UsageError for an unknown option, with the known ones, and for a value that does not fit.
@@ -54,19 +75,44 @@ def parse_options(line: str) -> Options:
     variable = last.get("-v")
     if variable is not None and (not variable.isidentifier() or keyword.iskeyword(variable)):
         raise UsageError(f"-v {variable!r}; expected the name of a variable, such as -v m")
+    actions = [action for action in _ACTIONS if action in flags or action in values]
+    if len(actions) > 1:
+        raise UsageError(f"{' and '.join(actions)} are two things to do; write a line for each")
+    action, code = next(iter(actions), None), rest.strip()
     return Options(
-        plan=_plan(last, values.get("--budget", [])),
+        plan=_plan(last, values.get("--budget", list(defaults.budgets)), defaults),
         quiet="-q" in flags,
         output="-o" in flags,
-        last="--last" in flags,
+        strict="--strict" in flags or defaults.strict,
+        force="--force" in flags,
+        live=checked_mode(last.get("--live", defaults.live)),
+        baseline=last.get("--baseline"),
+        action=action,
+        operands=_operands(action, last, code),
         variable=variable,
         name=last.get("--name"),
-        code=rest.strip(),
+        code="" if action is not None else code,
     )
 
 
-def _plan(last: dict[str, str], budgets: list[str]) -> Plan:
+def _operands(action: str | None, last: dict[str, str], code: str) -> tuple[str, ...]:
+    """What an action is about; raises UsageError for what it has no use for."""
+    if action == "--export":
+        given = [last["--export"], *([code] if code else [])]
+    else:
+        given = [_unquoted(word) for word in _VALUE.findall(code)]
+    most = {"--compare": 2, "--export": 1}.get(action or "", 0)
+    if action is not None and len(given) > most:
+        wanted = f"{action} {_ACTIONS[action]}".strip()
+        raise UsageError(f"{' '.join(given[most:])!r} was not expected; write %llmtime {wanted}")
+    return tuple(given) if action is not None else ()
+
+
+def _plan(last: dict[str, str], budgets: list[str], defaults: Defaults) -> Plan:
     repeat, warmup, seconds = _count("-r", last, least=1), _count("-w", last, least=0), _seconds(last)
+    repeat = defaults.repeat if repeat is None and seconds is None else repeat
+    warmup = defaults.warmup if warmup is None else warmup
+    seconds = defaults.time_budget if seconds is None else seconds
     if repeat is None and seconds is None:
         # A cell that was not asked to repeat runs once: it may append to a chat's history.
         repeat, warmup = 1, warmup or 0
@@ -104,12 +150,13 @@ def _scan(line: str, flags: set[str], values: dict[str, list[str]]) -> str:
             rest = dash + attached + rest[match.end() :]
         else:
             return rest
-        if option in _FLAGS:
+        if option in _FLAGS or (option in _ACTIONS and option != "--export"):
             flags.add(option)
-        elif option in _VALUED:
+        elif option in _VALUED or option == "--export":
             value = _VALUE.match(rest)
             if value is None:
-                raise UsageError(f"{option} needs a value: {option} {_VALUED[option]}, its quotes closed")
+                wanted = (_VALUED | _ACTIONS)[option]
+                raise UsageError(f"{option} needs a value: {option} {wanted}, its quotes closed")
             values.setdefault(option, []).append(_unquoted(value[1]))
             rest = rest[value.end() :]
         else:

@@ -48,6 +48,8 @@ class TimedCell:
             self._stage = self._recording.next_stage()
         except BaseException as error:
             self._end(error)
+            if isinstance(error, LLMLatencyError):
+                show_without_traceback(error)
             raise
         if self._stage is None:
             self._end(None)
@@ -80,7 +82,7 @@ class TimedCell:
         except BaseException as doubt:
             ending = doubt
             if isinstance(doubt, LLMLatencyError):
-                _show_without_traceback(doubt)
+                show_without_traceback(doubt)
             raise
         finally:
             if ending is not None:
@@ -117,6 +119,6 @@ class TimedCell:
         return msgspec.structs.replace(measurement, stopped_because=f"{type(error).__name__} in the first call")
 
 
-def _show_without_traceback(doubt: LLMLatencyError) -> None:
+def show_without_traceback(doubt: Exception) -> None:
     """Let IPython show the message alone: the frames are ours and say nothing about the user's code."""
     doubt._render_traceback_ = lambda: [f"{type(doubt).__name__}: {doubt}"]  # type: ignore[attr-defined]  # IPython's hook

@@ -39,6 +39,7 @@ class Disturbances:
         self._compiling_ns = 0
         self._compiler: Any = None
         self._had_dynamo = False
+        self._told = (0, 0)
 
     def begin(self) -> None:
         """Start to listen, before the clock starts."""
@@ -65,6 +66,15 @@ class Disturbances:
         if not self._had_dynamo and (graphs := _graphs()):
             detail = f"torch.compile was loaded in this call and compiled {graphs} graph{'' if graphs == 1 else 's'}"
             self.annotations.append(Annotation(kind="compile", at_ns=stop_ns, detail=detail))
+
+    def heard(self) -> tuple[Annotation, ...]:
+        """What has been heard since this was last asked, in the middle of a call."""
+        noted, instants = self._told
+        # The keys are 0, 1, 2, …; of four instants to a collection the last may not have come yet.
+        whole = len(self._instants) // 4 * 4
+        new = collections([self._instants[index] for index in range(instants, whole)])
+        self._told = len(self.annotations), whole
+        return (*self.annotations[noted:], *new)
 
     def close(self) -> None:
         """Take every ear off; again does no harm."""
@@ -95,12 +105,12 @@ def _completed() -> int:
     return sum(generation["collections"] for generation in gc.get_stats())
 
 
-def collections(instants: Sequence[int], *, completed: int) -> list[Annotation]:
+def collections(instants: Sequence[int], *, completed: int | None = None) -> list[Annotation]:
     """Collections of 0.1 ms and more, out of two instants at the start of each and two at its end.
 
     With an end less in them than were `completed`, the first to end had begun before we listened.
     """
-    if len(instants) // 2 == 2 * completed - 1:
+    if completed is not None and len(instants) // 2 == 2 * completed - 1:
         instants = instants[2:]
     starts, stops = instants[0::4], instants[3::4]
     spans = [(start, stop - start) for start, stop in zip(starts, stops, strict=False)]

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from llm_latency.core.trace import Annotation, Contention
+import msgspec
+
+from llm_latency.core.trace import Annotation, Contention, elapsed_ns
 from llm_latency.errors import DeviceError
 from llm_latency.record.clock import Clock
 from llm_latency.record.contention import RunQueue, involuntary_switches
@@ -20,6 +22,14 @@ from llm_latency.record.disturbances import Disturbances, energy_between, told_b
 
 # What a call did before its first request is nothing when that begins so soon: reading it again would take 20 µs.
 _FRESH_NS = 1_000_000
+
+
+class SoFar(msgspec.Struct, frozen=True, kw_only=True):
+    """The delay by other programs and memory's high-water marks of a call that runs, and what was newly heard."""
+
+    delay_ns: int | None
+    peaks: dict[str, int] | None
+    heard: tuple[Annotation, ...]
 
 
 class Readings:
@@ -142,11 +152,33 @@ class Gauges:
             if readings.is_alone:
                 self.pause(readings.device, instant_ns)
 
-    def pause(self, device: Device, since_ns: int) -> None:
-        """Let the clock have stood still until now, where the call waited meanwhile: another device works on."""
-        if isinstance(device, Cpu) and len(self._running) <= 1 and (now_ns := self._clock.now_ns()) > since_ns:
-            for gauges in (*self._outer, self):
-                gauges.pauses.append((since_ns, now_ns))
+    def pause(self, device: Device, since_ns: int, *, is_idle: bool = False) -> None:
+        """Let the clock have stood still until now, where the call waited meanwhile: another device works on.
+
+        `is_idle` says that the device had been waited for at `since_ns`, whichever it is.
+        """
+        if (is_idle or isinstance(device, Cpu)) and len(self._running) <= 1:
+            self.add_pause(since_ns, self._clock.now_ns())
+
+    def add_pause(self, begin_ns: int, end_ns: int) -> None:
+        """Let the clock have stood still from one instant to another, in the watches around this one too."""
+        for gauges in (*self._outer, self) if end_ns > begin_ns else ():
+            gauges.pauses.append((begin_ns, end_ns))
+
+    def elapsed_ns(self, start_ns: int, stop_ns: int) -> int:
+        """Time of the call between two instants, as far as is known while it runs."""
+        return elapsed_ns(self.pauses, start_ns, stop_ns)
+
+    def so_far(self, instant_ns: int) -> SoFar:
+        """Read the delay and the high-water marks in the middle of the call."""
+        self._queue.read(instant_ns)
+        readings, session = self._queue.readings, self._session(self.device)
+        session.take_peak(is_new=False)
+        return SoFar(
+            delay_ns=readings[-1][1] if readings else None,
+            peaks=dict(session.peaks) or None,
+            heard=self._disturbances.heard(),
+        )
 
     def leave(self, readings: Readings, instant_ns: int) -> None:
         """Read at a request's end; one that outlives its watch is read no more."""

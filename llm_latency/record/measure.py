@@ -16,6 +16,7 @@ from llm_latency.record.observe.taps import tapped
 from llm_latency.record.recording import Recording
 from llm_latency.record.sampling import Budgets, Listener, Plan, make_plan
 from llm_latency.record.target import finish, finish_async, in_running_loop, is_async, name_of, reachable
+from llm_latency.record.view import View
 
 
 def measure(
@@ -29,6 +30,7 @@ def measure(
     precision: float = 0.03,
     workload: Mapping[str, Any] | None = None,
     on_progress: Listener | None = None,
+    view: View | None = None,
     clock: Clock | None = None,
     device: Device | None = None,
 ) -> Measurement:
@@ -37,14 +39,15 @@ def measure(
     With `repeat`: one cold call, the warm-up, exactly that many counted calls; `warmup=0` runs those and nothing
     else. Without: until the 95 % interval of the median is within `precision` (a share of it), every limit in
     `budget` (text such as "ttft p95 < 250 ms") is decided, or `time_budget` seconds have passed. Coroutine
-    functions are awaited and generators consumed as token streams, an emission an item.
+    functions are awaited and generators consumed as token streams, an emission an item. `view` shows the calls while
+    they run and the result when they have, such as `llm_latency.live()`.
 
     Raises UsageError for arguments that do not fit, ObservationError where nothing could be timed rightly. What
     the callable raises goes on, with the calls so far as its `llm_latency_measurement`.
     """
     plan = make_plan(repeat=repeat, warmup=warmup, budget=budget, time_budget=time_budget, precision=precision)
     recording = _start(
-        target, name=name, plan=plan, workload=workload, on_progress=on_progress, clock=clock, device=device
+        target, name=name, plan=plan, workload=workload, on_progress=on_progress, view=view, clock=clock, device=device
     )
     if in_running_loop() and is_async(target):
         raise UsageError(
@@ -60,7 +63,7 @@ def measure(
     except BaseException as error:
         recording.attach_to(error)
         raise
-    return recording.measurement()
+    return recording.finish()
 
 
 async def measure_async(
@@ -74,6 +77,7 @@ async def measure_async(
     precision: float = 0.03,
     workload: Mapping[str, Any] | None = None,
     on_progress: Listener | None = None,
+    view: View | None = None,
     clock: Clock | None = None,
     device: Device | None = None,
 ) -> Measurement:
@@ -83,7 +87,7 @@ async def measure_async(
     """
     plan = make_plan(repeat=repeat, warmup=warmup, budget=budget, time_budget=time_budget, precision=precision)
     recording = _start(
-        target, name=name, plan=plan, workload=workload, on_progress=on_progress, clock=clock, device=device
+        target, name=name, plan=plan, workload=workload, on_progress=on_progress, view=view, clock=clock, device=device
     )
     try:
         with tapped(recording.modules):
@@ -94,7 +98,7 @@ async def measure_async(
     except BaseException as error:
         recording.attach_to(error)
         raise
-    return recording.measurement()
+    return recording.finish()
 
 
 def _start(
@@ -104,6 +108,7 @@ def _start(
     plan: Plan,
     workload: Mapping[str, Any] | None,
     on_progress: Listener | None,
+    view: View | None,
     clock: Clock | None,
     device: Device | None,
 ) -> Recording:
@@ -120,4 +125,5 @@ def _start(
         device=device,
         modules=modules_in(reachable(target)),
         on_progress=on_progress,
+        view=view,
     )

@@ -23,6 +23,7 @@ from llm_latency.record.devices.used import Used
 from llm_latency.record.machine import ModelFacts, read_environment
 from llm_latency.record.observe.taps import emission_cost_ns
 from llm_latency.record.sampling import Listener, Plan, Progress, Sampling
+from llm_latency.record.view import View
 from llm_latency.record.watch import Watch
 
 
@@ -39,8 +40,11 @@ class Recording:
         device: Device | None = None,
         modules: Iterable[object] = (),
         on_progress: Listener | None = None,
+        view: View | None = None,
     ) -> None:
         """Nothing is recorded yet; without `clock` and `device` the host's clock and the CPU are meant."""
+        self.view = view
+        self._is_live = self._has_begun = False
         self.name = name
         self.clock = clock or HostClock()
         self._used = Used(device)
@@ -56,13 +60,25 @@ class Recording:
         """What the next call is, or None; tells the listener where sampling stands."""
         elapsed_s = (self.clock.now_ns() - self._begin_ns) * 1e-9
         stage = self.sampling.next_stage(elapsed_s)
-        if stage is not None and self._on_progress is not None:
+        if stage is None:
+            return None
+        # Calls that are counted together are quiet between their ends, so that they are alike.
+        self._is_live = stage != "counted" or self.sampling.plan.repeat == 1
+        if self._on_progress is not None:
             self._on_progress(self._progress(stage, elapsed_s))
+        if self.view is not None:
+            if not self._has_begun:
+                self._has_begun = True
+                self.view.begin(self.name, self.sampling.plan)
+                self._begin_ns = self.clock.now_ns()  # opening it is no time of the sampling's
+            with suppress(Exception):  # a view that fails costs nobody their calls
+                self.view.follow(self._progress(stage, elapsed_s))
         return stage
 
     def watch(self) -> Watch:
         """A watch for the next call."""
-        return Watch(self.name, clock=self.clock, used=self._used, modules=self.modules)
+        view = self.view if self._is_live else None
+        return Watch(self.name, clock=self.clock, used=self._used, modules=self.modules, view=view)
 
     def add(self, stage: str, watch: Watch) -> None:
         """Keep a call that has ended."""
@@ -95,6 +111,13 @@ class Recording:
             complete=interrupted_by is None,
         )
 
+    def finish(self) -> Measurement:
+        """What has been recorded, and the end for who looks on."""
+        measurement = self.measurement()
+        if self.view is not None:
+            self.view.end(measurement, None)
+        return measurement
+
     def attach_to(self, error: BaseException) -> None:
         """Let the partial measurement travel with an exception, as `llm_latency_measurement`."""
         with suppress(Exception):  # an exception may refuse attributes; it goes on as it is
@@ -103,8 +126,11 @@ class Recording:
     def _attach_to(self, error: BaseException) -> None:
         sampling = self.sampling
         done = len(sampling.traces) + len(sampling.warmup) + (sampling.cold is not None)
-        if done:
-            error.llm_latency_measurement = self.measurement(interrupted_by=error)  # type: ignore[attr-defined]  # documented
+        part = self.measurement(interrupted_by=error) if done else None
+        if self.view is not None:
+            self.view.end(part, error)
+        if part is not None:
+            error.llm_latency_measurement = part  # type: ignore[attr-defined]  # documented
             error.add_note(
                 f"llm-latency: {done} calls of {self.name!r} were recorded before; see .llm_latency_measurement"
             )
@@ -125,6 +151,7 @@ class Recording:
             time_budget_s=plan.time_budget_s,
             half_width=sampling.width,
             last=calls[-1],
+            is_live=self._is_live,
         )
 
 

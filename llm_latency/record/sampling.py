@@ -81,6 +81,7 @@ def _is_number(value: object) -> bool:
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
     """Where sampling stands, told between calls, never inside one.
 
+    `is_live` says whether the next call may be looked at while it runs: calls that are counted together are left alone.
     `stage` is "cold", "warmup" or "counted"; `half_width` is the relative half-width of `total`'s interval;
     `last` is the call that has just ended, None before the first.
     """
@@ -92,6 +93,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     time_budget_s: float
     half_width: float | None
     last: Trace | None
+    is_live: bool = False
 
 
 Listener = Callable[[Progress], None]

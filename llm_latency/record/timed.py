@@ -13,13 +13,15 @@ from llm_latency.record.clock import Clock
 from llm_latency.record.devices.device import Device
 from llm_latency.record.recording import Recording
 from llm_latency.record.sampling import Budgets, make_plan
+from llm_latency.record.view import View
 
 
 class timed:  # reads as a verb: with timed("chat") as t
     """Watch a block once: `with timed("chat") as t: ...`, then `t.measurement`.
 
     `modules` are torch modules beside transformers' own whose forwards count. Inside an exception the
-    measurement holds what there was, with `complete` False.
+    measurement holds what there was, with `complete` False. `view` shows the block while it runs and its result
+    after it, such as `llm_latency.live()`.
     """
 
     def __init__(
@@ -29,13 +31,14 @@ class timed:  # reads as a verb: with timed("chat") as t
         budget: Budgets = None,
         workload: Mapping[str, Any] | None = None,
         modules: Iterable[object] = (),
+        view: View | None = None,
         clock: Clock | None = None,
         device: Device | None = None,
     ) -> None:
         """Prepare; raises UsageError for a budget that cannot be read."""
         plan = make_plan(repeat=1, warmup=0, budget=budget)
         self._record = partial(
-            Recording, name, plan=plan, workload=workload, clock=clock, device=device, modules=tuple(modules)
+            Recording, name, plan=plan, workload=workload, clock=clock, device=device, modules=tuple(modules), view=view
         )
         self._recording = self._record()
         self._watch = self._recording.watch()
@@ -46,7 +49,8 @@ class timed:  # reads as a verb: with timed("chat") as t
         if self._watch.trace is not None:
             # Used again: what the block before did is no measure for this one.
             self._recording, self._measurement = self._record(), None
-            self._watch = self._recording.watch()
+        self._recording.next_stage()
+        self._watch = self._recording.watch()
         self._watch.__enter__()
         return self
 
@@ -62,6 +66,8 @@ class timed:  # reads as a verb: with timed("chat") as t
             self._recording.add("counted", self._watch)
             self._recording.sampling.stopped_because = "one call"
             self._measurement = self._recording.measurement(interrupted_by=error)
+            if self._recording.view is not None:
+                self._recording.view.end(self._measurement, error)
             if error is not None:
                 error.llm_latency_measurement = self._measurement  # type: ignore[attr-defined]  # documented
 

@@ -17,7 +17,9 @@ from llm_latency.record.gauges import Gauges
 from llm_latency.record.machine import ModelFacts, available_cores, facts_of
 from llm_latency.record.observe.attribution import current_chain, opened
 from llm_latency.record.observe.log import CallLog
+from llm_latency.record.observe.onlook import Onlook
 from llm_latency.record.observe.taps import requests_of, tapped
+from llm_latency.record.view import View
 
 
 class Watch:
@@ -26,8 +28,12 @@ class Watch:
     The clock starts last and stops first: putting the taps on, counting and reading memory lie outside.
     """
 
-    def __init__(self, name: str, *, clock: Clock, used: Used, modules: Iterable[object] = ()) -> None:
-        """Prepare; `modules` are torch modules beside transformers' own whose forwards count."""
+    def __init__(
+        self, name: str, *, clock: Clock, used: Used, modules: Iterable[object] = (), view: View | None = None
+    ) -> None:
+        """Prepare; `modules` are torch modules beside transformers' own whose forwards count, `view` may look on."""
+        self._view = view
+        self._onlook: Onlook | None = None
         self.name = name
         self.clock = clock
         self.modules = tuple(modules)
@@ -45,12 +51,17 @@ class Watch:
         try:
             stack.enter_context(tapped(self.modules))
             self._gauges = Gauges(self.clock, self._used, cores=available_cores(), outer=around)
-            self._log = CallLog(self.name, clock=self.clock, outer=outer, gauges=self._gauges)
+            self._log = log = CallLog(self.name, clock=self.clock, outer=outer, gauges=self._gauges)
+            if self._view is not None:
+                self._onlook = Onlook(self._view, clock=self.clock, gauges=self._gauges, call=log)
+                stack.callback(self._onlook.close)
             stack.enter_context(opened(self._log))
             stack.enter_context(self._gauges.reading(self.modules))
             self._ticks = ticks()
-            self._log.start_ns = self.clock.now_ns()
+            log.start_ns = self.clock.now_ns()
             self._gauges.start(self._log.start_ns)
+            if self._onlook is not None:
+                self._onlook.start(log.start_ns)
             return self
         except BaseException:  # an interrupt after this would be the block's own
             stack.close()
@@ -80,6 +91,8 @@ class Watch:
             if gauges.refused is not None:
                 raise gauges.refused
             requests = requests_of(log)
+            if self._onlook is not None:
+                self._onlook.settle()
             models = {id(request.model): request.model for request in log.requests if request.model is not None}
             self.models = tuple(facts_of(model) for model in models.values())
         except Exception as doubt:
@@ -101,7 +114,11 @@ class Watch:
             peak_bytes=gauges.peak_bytes,
             energy_j=gauges.energy_j(seconds=(stop_ns - log.start_ns) * 1e-9),
             contention=gauges.contention,
-            annotations=(*log.annotations, *gauges.annotations(stop_ns=stop_ns)),
+            annotations=(
+                *log.annotations,
+                *gauges.annotations(stop_ns=stop_ns),
+                *(self._onlook.annotations(stop_ns) if self._onlook is not None else ()),
+            ),
         )
 
     def ended(self) -> Trace:

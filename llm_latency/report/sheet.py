@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 
 from llm_latency.core.measurement import Measurement, sample_of
 from llm_latency.core.stats import LEAST_FOR_INTERVAL
-from llm_latency.core.trace import Trace
+from llm_latency.core.trace import BESIDE, VIEW, Trace
 from llm_latency.core.units import parse, show
 from llm_latency.report.facts import machine, work
 from llm_latency.report.rows import Row, default_metrics, make_rows
@@ -48,13 +50,25 @@ def _notes(measurement: Measurement) -> tuple[tuple[str, str], ...]:
     notes.append(("calls", _calls(measurement)))
     if place := machine(measurement.environment):
         notes.append(("machine", ", ".join(place)))
-    if measurement.observer_ns is not None:
-        cost = parse(f"{max(0, measurement.observer_ns)} ns", unit="s")
-        notes.append(("observer", f"{show(cost, 's')} an emission"))
+    if words := "; ".join(_observer(measurement)):
+        notes.append(("observer", words))
     described = measurement.workload.get("notes")
     notes += [("note", str(note)) for note in described] if isinstance(described, list | tuple) else []
     notes += [("warning", warning) for warning in dict.fromkeys(measurement.warnings)]
     return tuple(notes)
+
+
+def _observer(measurement: Measurement) -> Iterator[str]:
+    """What an emission cost more for being seen, and what the live view took, in and beside the calls."""
+    if measurement.observer_ns is not None:
+        yield f"{show(parse(f'{max(0, measurement.observer_ns)} ns', unit='s'), 's')} an emission"
+    calls = [*((measurement.cold,) if measurement.cold else ()), *measurement.warmup, *measurement.traces]
+    for kind, what in ((VIEW, "excluded"), (BESIDE, "beside the call, not excluded")):
+        notes = [note for trace in calls for note in trace.annotations if note.kind == kind]
+        count = sum(int(note.detail) for note in notes if note.detail.isdecimal())
+        if count:
+            spent = show(sum(note.duration_ns for note in notes) / 1e9, "s")
+            yield f"live view {spent} in {count:,} update{'' if count == 1 else 's'}, {what}"
 
 
 def _first_call(cold: Trace, measurement: Measurement) -> str:

@@ -103,7 +103,8 @@ def open_request(kind: str, count: Callable[[RequestLog], Request], *, model: ob
     calls = owners()
     if not calls or any(call.in_batch for call in calls):
         return None
-    request = RequestLog(kind, clock=calls[-1].clock, count=count, model=model, gauges=calls[-1].gauges)
+    look = next((call.look for call in calls if call.look is not None), None)
+    request = RequestLog(kind, clock=calls[-1].clock, count=count, model=model, gauges=calls[-1].gauges, look=look)
     for call in calls:
         call.requests.append(request)
     return request

@@ -207,6 +207,8 @@ def _record(calls: tuple[CallLog, ...], model: Any, seen: _Forward) -> None:
     request.facts["caches"] |= {id(cache): _reference(cache) for cache in (given, handed_on) if cache is not None}
     if len(request.fires) == 1 and request.gauges is not None and request.readings is not None:
         request.gauges.pause(request.readings.device, stop_ns)
+    if request.look is not None:
+        request.look(request, stop_ns, None, None)
 
 
 def _continued(calls: tuple[CallLog, ...], model: Any, cache: object) -> RequestLog | None:

@@ -220,7 +220,9 @@ def wrap_criteria(original: Any) -> Any:
             sink.first(instant)
         done = original(self, input_ids, scores, **kwargs)
         sink.fires.append((instant, input_ids.shape[1], done, mark))
-        if sink.one_by_one and sink.mark is None:
+        if sink.look is not None:
+            sink.look(sink, instant, input_ids, None)
+        elif sink.one_by_one and sink.mark is None:
             self.llm_latency_stamp = sink.stamp()
         return done
 

@@ -13,6 +13,8 @@ from llm_latency.record.devices.cpu import Cpu
 from llm_latency.record.gauges import Gauges
 
 Fire = tuple[int, int, Any, object]
+# Who looks on: told the request, the emission's instant, the sequences so far and the text that was emitted, if known.
+Look = Callable[["RequestLog", int, Any, object], None]
 
 
 class RequestLog:
@@ -36,6 +38,7 @@ class RequestLog:
         "gauges",
         "host_waits",
         "kind",
+        "look",
         "mark",
         "marks",
         "model",
@@ -57,8 +60,10 @@ class RequestLog:
         count: Callable[[RequestLog], Request],
         model: object = None,
         gauges: Gauges | None = None,
+        look: Look | None = None,
     ) -> None:
         """Open at once; `count` is called after the clock has stopped."""
+        self.look = look
         self.kind = kind
         self.now_ns = clock.now_ns
         self.count = count
@@ -78,13 +83,15 @@ class RequestLog:
         self.stop_ns: int | None = None
         self.start_ns = self.now_ns()
 
-    def fire(self, length: int, done: Any = None) -> None:
-        """Stamp an emission after which the sequences have `length`."""
+    def fire(self, length: int, done: Any = None, *, text: object = None) -> None:
+        """Stamp an emission after which the sequences have `length`; `text` is what was emitted, for who looks on."""
         mark = None if self.mark is None else self.mark()
         instant_ns = self.now_ns()
         if not self.fires:
             self.first(instant_ns)
         self.fires.append((instant_ns, length, done, mark))
+        if self.look is not None:
+            self.look(self, instant_ns, None, text)
 
     def stamp(self) -> Callable[[], object]:
         """What keeps an instant in `row` each time it is called, all of it in C: that halves its cost."""
@@ -119,7 +126,7 @@ class CallLog:
     """Everything seen of one call while it runs: its requests, its phases and what to remember about it.
 
     `failed_in` is what was running beside the requests when an exception left it, a phase or a forward, with the
-    exception's id.
+    exception's id. `look` is told of each emission, where someone looks on; `phase` is the one that is open.
     """
 
     __slots__ = (
@@ -128,9 +135,11 @@ class CallLog:
         "failed_in",
         "gauges",
         "in_batch",
+        "look",
         "name",
         "open",
         "outer",
+        "phase",
         "phases",
         "refused",
         "requests",
@@ -152,6 +161,8 @@ class CallLog:
         self.annotations: list[Annotation] = []
         self.refused: list[str] = []
         self.failed_in: tuple[str, int] | None = None
+        self.look: Look | None = None
+        self.phase: str | None = None
         self.in_batch = 0
         self.open = True
         self.start_ns = clock.now_ns()

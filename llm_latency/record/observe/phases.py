@@ -43,6 +43,8 @@ def _wrap_phase(phase: str) -> Wrap:
             if state.phase is not None or not (calls := owners()):
                 return original(*args, **kwargs)
             state.phase = phase
+            for call in calls:
+                call.phase = phase
             start_ns = calls[-1].clock.now_ns()
             try:
                 return original(*args, **kwargs)
@@ -54,6 +56,7 @@ def _wrap_phase(phase: str) -> Wrap:
                 state.phase = None
                 seen = Phase(name=phase, start_ns=start_ns, stop_ns=calls[-1].clock.now_ns())
                 for call in calls:
+                    call.phase = None
                     call.phases.append(seen)
 
         return method

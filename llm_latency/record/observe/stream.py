@@ -21,7 +21,7 @@ def stream(items: Iterable[Item]) -> Iterator[Item]:
     try:
         for item in items:
             if request is not None:
-                request.fire(1)
+                request.fire(1, text=item)
             yield item
     except Exception as error:
         if request is not None:
@@ -38,7 +38,7 @@ async def stream_async(items: AsyncIterable[Item]) -> AsyncIterator[Item]:
     try:
         async for item in items:
             if request is not None:
-                request.fire(1)
+                request.fire(1, text=item)
             yield item
     except Exception as error:
         if request is not None:

@@ -60,7 +60,7 @@ def describe(progress: Progress, *, precision: float | None) -> str:
     if progress.last is not None:
         elapsed = show(progress.elapsed_s, "s")
         parts.append(elapsed if progress.of is not None else f"{elapsed} of {show(progress.time_budget_s, 's')}")
-    if progress.last is not None and (last := _last(progress.last)):
+    if progress.last is not None and (last := last_words(progress.last)):
         parts.append(f"last {last}")
     return " · ".join(parts)
 
@@ -73,7 +73,8 @@ def call_name(progress: Progress) -> str:
     return f"{'warm-up' if progress.stage == 'warmup' else 'call'} {progress.done + 1}{of}"
 
 
-def _last(trace: Trace) -> str:
+def last_words(trace: Trace) -> str:
+    """The times of a call that has ended: `ttft 170 ms, 21.4 tok/s`."""
     parts: list[str] = []
     for name, unit, label in (("ttft", "s", "ttft "), ("output_throughput", "tok/s", ""), ("total", "s", "total ")):
         values = sample_of((trace,), name, Environment()).values

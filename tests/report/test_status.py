@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from llm_latency.cli.status import StatusLine, call_name, describe
+from llm_latency.report.status import StatusLine, call_name, describe
 from llm_latency.core.trace import Request, Trace
 from llm_latency.record.sampling import Progress
 
