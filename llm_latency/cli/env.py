@@ -15,7 +15,7 @@ import msgspec
 from llm_latency.cli.output import Output, check_outputs, reserved_stdout
 from llm_latency.cli.parser import PROGRAM
 from llm_latency.cli.quiet import quiet_libraries
-from llm_latency.cli.result import PASSED, UNUSABLE, complain, print_safely
+from llm_latency.cli.result import PASSED, UNUSABLE, deliver, print_safely
 from llm_latency.cli.version import version
 from llm_latency.core.environment import Environment
 from llm_latency.errors import DeviceError
@@ -63,12 +63,7 @@ def run(settings: EnvSettings) -> int:
                 importlib.import_module(library)
         environment = read_environment(device=_device())
         arrived = is_taken or print_safely(environment_table(environment), stdout)
-        for output in outputs:
-            try:
-                output.write(_to_json(environment), stdout=stdout)
-            except OSError as error:
-                complain(f"{output.option}: {output.path} could not be written ({error.strerror or error})")
-                arrived = False
+        arrived = deliver(outputs, lambda _: _to_json(environment), stdout=stdout) and arrived
     return PASSED if arrived else UNUSABLE
 
 

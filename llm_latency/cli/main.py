@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from llm_latency.cli import env, time
+from llm_latency.cli import env, extract, time
 from llm_latency.cli.parser import PROGRAM, Parser
 from llm_latency.cli.result import INTERRUPTED, UNUSABLE, complain
 from llm_latency.cli.version import version
@@ -21,6 +21,7 @@ examples:
   {PROGRAM} time chat.py:answer --budget "ttft p95 < 250 ms"
   {PROGRAM} time --help
   {PROGRAM} env
+  {PROGRAM} extract notebooks/*.ipynb --csv results.csv
 """
 
 
@@ -47,6 +48,7 @@ def make_parser() -> Parser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     time.add_command(commands)
     env.add_command(commands)
+    extract.add_command(commands)
     return parser
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from typing import TextIO
 
 from llm_latency.cli.output import Output
@@ -24,17 +25,22 @@ _WIDTH, _MOST_WIDTH = 100, 120
 def present(measurement: Measurement, outputs: tuple[Output, ...], *, stdout: TextIO, quiet: bool) -> bool:
     """Print the table, then write every output; return whether all of it arrived.
 
-    Where an output takes stdout, the table goes to stderr, or away with `quiet`. A file that cannot be written is
-    reported and keeps none of the others from being written.
+    Where an output takes stdout, the table goes to stderr, or away with `quiet`.
     """
     arrived = True
     if not any(output.is_stdout for output in outputs):
         arrived = print_safely(table(measurement, width=_width(stdout)), stdout)
     elif not quiet:
         print_safely(table(measurement, width=_width(sys.stderr)), sys.stderr)
+    return deliver(outputs, lambda output: _content(measurement, output), stdout=stdout) and arrived
+
+
+def deliver(outputs: tuple[Output, ...], content: Callable[[Output], bytes], *, stdout: TextIO) -> bool:
+    """Write every output; return whether all of it arrived. One that fails is reported, and the others are written."""
+    arrived = True
     for output in outputs:
         try:
-            output.write(_content(measurement, output), stdout=stdout)
+            output.write(content(output), stdout=stdout)
         except BrokenPipeError:
             _drop(stdout)
         except OSError as error:

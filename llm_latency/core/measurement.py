@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 
@@ -19,9 +19,11 @@ from llm_latency.core.reading import Reading
 from llm_latency.core.stats import Sample
 from llm_latency.core.trace import PHASE_NAMES, REQUEST_KINDS, Trace
 from llm_latency.core.verdict import FAIL, LEVEL, Verdict, excused, judge
-from llm_latency.errors import MeasurementFileError
+from llm_latency.errors import MeasurementFileError, UsageError
 
 SCHEMA = 1
+# Where a notebook keeps a measurement in the metadata of an output: the magic writes it, `extract` reads it.
+METADATA_KEY = "llm_latency"
 
 
 class Derived(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,11 +41,29 @@ class Derived(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     warnings: tuple[str, ...] = ()
 
 
+class Presenter(Protocol):
+    """How a measurement is shown; the report puts one in, since the core knows no format, frame or plot."""
+
+    def html(self, measurement: Measurement) -> str:
+        """Write it as an HTML fragment."""
+        ...
+
+    def frame(self, measurement: Measurement, rows: str) -> Any:
+        """Make a pandas DataFrame of it."""
+        ...
+
+    def plot(self, measurement: Measurement, kind: str, *, other: Measurement | None, ax: Any) -> Any:
+        """Draw it with matplotlib."""
+        ...
+
+
 class Measurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What was measured: counted calls in `traces`, the first call apart in `cold`, warm-up calls in `warmup`.
 
     `m.ttft.p50` and so on read it. `observer_ns` is what one observed emission cost, in nanoseconds.
     """
+
+    presenter: ClassVar[Presenter | None] = None
 
     name: str
     workload: dict[str, Any]
@@ -78,6 +98,32 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     def derived(self) -> dict[str, Derived]:
         """Every metric as the JSON shows it."""
         return {name: _derive(self.reading(name)) for name in METRICS}
+
+    def _repr_html_(self) -> str | None:
+        return None if self.presenter is None else self.presenter.html(self)
+
+    def to_frame(self, rows: str = "calls") -> Any:
+        """Make a pandas DataFrame with a row for each of the counted "calls", their "emissions", or the "metrics".
+
+        Values are in base units, which `frame.attrs["units"]` names. Raises UsageError for other rows and without
+        pandas.
+        """
+        return self._presenter("to_frame()").frame(self, rows)
+
+    def plot(self, kind: str = "timeline", *, other: Measurement | None = None, ax: Any = None) -> Any:
+        """Draw with matplotlib and return the Axes: "timeline" of the median call, "ecdf" of itl, or "comparison".
+
+        `other` is a second measurement: drawn beside this one in "ecdf", set against it in "comparison". With `ax` it
+        is drawn there and pyplot is left alone. Raises UsageError for another kind and without matplotlib.
+        """
+        return self._presenter("plot()").plot(self, kind, other=other, ax=ax)
+
+    def _presenter(self, asked: str) -> Presenter:
+        if self.presenter is None:
+            raise UsageError(
+                f"{asked} needs the report, which is not loaded; `from llm_latency import Measurement` loads it"
+            )
+        return self.presenter
 
 
 def sample_of(traces: Sequence[Trace], name: str, environment: Environment) -> Sample:

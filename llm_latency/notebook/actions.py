@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from llm_latency.core.measurement import Measurement
 from llm_latency.errors import MeasurementFileError, UsageError
 from llm_latency.notebook.baselines import baseline_path, keep_baseline, read_baseline
+from llm_latency.notebook.desk import Desk
 from llm_latency.notebook.options import Options
 from llm_latency.notebook.result import Bundle, bundle, publish, sentence
 from llm_latency.report.contrast import compare, contrast_html, contrast_table
@@ -18,67 +19,64 @@ from llm_latency.report.html import tabulated
 from llm_latency.report.listing import filled, listed
 from llm_latency.report.text import aligned
 
-if TYPE_CHECKING:
-    from llm_latency.notebook.magic import Magic
 
-
-def show_last(magic: Magic, options: Options) -> Measurement | None:
+def show_last(desk: Desk, options: Options) -> Measurement | None:
     """Show the last result again, or the last of a name."""
-    measurement = magic.session.last(options.name).measurement
-    magic.store(options, measurement)
-    magic.show(bundle(measurement), options)
+    measurement = desk.session.last(options.name).measurement
+    desk.store(options, measurement)
+    desk.show(bundle(measurement), options)
     return measurement if options.output else None
 
 
-def show_history(magic: Magic, options: Options) -> list[Measurement] | None:
+def show_history(desk: Desk, options: Options) -> list[Measurement] | None:
     """List what has been timed."""
-    entries = tuple(magic.session.entries)
+    entries = tuple(desk.session.entries)
     if not entries:
         raise UsageError("nothing has been timed yet; put %%llmtime on the first line of a cell")
     numbers = ["#", *(str(entry.number) for entry in entries)]
     lines = filled([(n, *line) for n, line in zip(numbers, listed(e.measurement for e in entries), strict=True)])
     text = "\n".join(aligned(lines, words=(1,)))
-    magic.show(({"text/plain": text, "text/html": tabulated(lines, words=(1,))}, {}), options)
+    desk.show(({"text/plain": text, "text/html": tabulated(lines, words=(1,))}, {}), options)
     return [entry.measurement for entry in entries] if options.output else None
 
 
-def show_comparison(magic: Magic, options: Options) -> Any:
+def show_comparison(desk: Desk, options: Options) -> Any:
     """Set one result beside another: the last two, the last and a named one, or two named ones."""
-    session, names = magic.session, magic.shell.user_ns
+    session, names = desk.session, desk.shell.user_ns
     wanted = options.operands
     if len(wanted) < 2 and len(session.entries) < 2 - len(wanted):
         raise UsageError(
             f"%llmtime --compare needs two results and there are {len(session.entries)}; time another cell"
         )
-    found = [_found(magic, text, names) for text in wanted]
+    found = [_found(desk, text, names) for text in wanted]
     newest = [entry.measurement for entry in session.entries][-2:]
     first, second = found if len(found) == 2 else (found[0], newest[-1]) if found else newest
-    return _compared(magic, first, second, options)
+    return _compared(desk, first, second, options)
 
 
-def keep_last(magic: Magic, options: Options) -> Any:
+def keep_last(desk: Desk, options: Options) -> Any:
     """Keep the last result as a baseline, or compare it with the one that is there."""
-    return beside_baseline(magic, magic.session.last(options.name).measurement, options)
+    return beside_baseline(desk, desk.session.last(options.name).measurement, options)
 
 
-def export_last(magic: Magic, options: Options) -> None:
+def export_last(desk: Desk, options: Options) -> None:
     """Write a test of the last timed cell, or of the last of a name."""
     from llm_latency.notebook.export import write_test
 
-    entry = magic.session.last(options.name)
+    entry = desk.session.last(options.name)
     exported = write_test(
         Path(options.operands[0]),
         source=entry.source,
-        earlier=magic.shell.history_manager.input_hist_parsed[1 : entry.inputs],
-        namespace=magic.shell.user_ns,
+        earlier=desk.inputs[1 : entry.inputs],
+        namespace=desk.shell.user_ns,
         measurement=entry.measurement,
-        headroom=magic.settings.headroom,
+        headroom=desk.settings.headroom,
         force=options.force,
     )
-    magic.show(sentence(str(exported)), options)
+    desk.show(sentence(str(exported)), options)
 
 
-ACTIONS: Mapping[str, Callable[[Magic, Options], Any]] = {
+ACTIONS: Mapping[str, Callable[[Desk, Options], Any]] = {
     "--last": show_last,
     "--history": show_history,
     "--compare": show_comparison,
@@ -87,29 +85,29 @@ ACTIONS: Mapping[str, Callable[[Magic, Options], Any]] = {
 }
 
 
-def beside_baseline(magic: Magic, measurement: Measurement, options: Options) -> Any:
+def beside_baseline(desk: Desk, measurement: Measurement, options: Options) -> Any:
     """Keep a result under the name that was asked for; one that is there already is compared with instead."""
     assert options.baseline is not None
-    path = baseline_path(magic.baselines, options.baseline)
+    path = baseline_path(desk.baselines, options.baseline)
     kept = None if options.force else _read(path)
     if kept is None:
-        magic.show(sentence(keep_baseline(measurement, path)), options)
+        desk.show(sentence(keep_baseline(measurement, path)), options)
         return measurement if options.output else None
     named = msgspec.structs.replace(kept, name=f"{kept.name} (baseline {options.baseline})")
-    return _compared(magic, named, measurement, options)
+    return _compared(desk, named, measurement, options)
 
 
-def _compared(magic: Magic, first: Measurement, second: Measurement, options: Options) -> Any:
+def _compared(desk: Desk, first: Measurement, second: Measurement, options: Options) -> Any:
     contrast = compare(first, second)
     shown: Bundle = ({"text/plain": contrast_table(contrast), "text/html": contrast_html(contrast)}, {})
     if not options.quiet and not (options.output and options.action):
-        publish(magic.shell, shown)
+        publish(desk.shell, shown)
     return contrast if options.output else None
 
 
-def _found(magic: Magic, text: str, names: Mapping[str, object]) -> Measurement:
+def _found(desk: Desk, text: str, names: Mapping[str, object]) -> Measurement:
     try:
-        return magic.session.find(text, names=names, baselines=magic.baselines)
+        return desk.session.find(text, names=names, baselines=desk.baselines)
     except MeasurementFileError as error:
         raise UsageError(str(error)) from error
 

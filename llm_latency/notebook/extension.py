@@ -18,7 +18,7 @@ def load_into(shell: Any) -> None:
     unload_from(shell)
     magic = Magic(shell)
     shell.register_magic_function(magic.llmtime, magic_kind="line_cell", magic_name=_NAME)
-    shell.configurables.append(magic.settings)
+    shell.configurables.append(magic.desk.settings)
     # First of all: before IPython makes a run_cell_magic of the line, and before others move the marker.
     shell.input_transformer_manager.line_transforms.insert(0, mark)
     shell.ast_transformers.insert(0, Wrapper(shell))

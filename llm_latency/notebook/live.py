@@ -49,9 +49,12 @@ class LiveView:
         self._screen = screen_for(self._shell, self._mode, wire)
         self.period_ns = self._screen.period_ns
 
-    def follow(self, progress: Progress) -> None:
-        """Say which call comes next."""
-        if self._wire is not None and (message := self._wire.call(progress)) is not None:
+    def follow(self, progress: Progress | None) -> None:
+        """Say which call comes next, or that none does: a Stop would hit the next cell."""
+        if self._wire is None:
+            return
+        message = self._wire.end() if progress is None else self._wire.call(progress)
+        if message is not None:
             self._screen.show(message)
 
     def look(self, moment: Moment) -> None:

@@ -7,7 +7,6 @@ import functools
 import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from IPython.core.error import UsageError as MagicUsageError
@@ -17,11 +16,10 @@ from llm_latency.core.measurement import Measurement
 from llm_latency.core.verdict import PASS
 from llm_latency.errors import UsageError
 from llm_latency.notebook.actions import ACTIONS, beside_baseline
+from llm_latency.notebook.desk import Desk
 from llm_latency.notebook.live import LiveView, result_of
 from llm_latency.notebook.options import Options, parse_options
-from llm_latency.notebook.result import Bundle, publish
-from llm_latency.notebook.session import Session
-from llm_latency.notebook.settings import LLMTime
+from llm_latency.notebook.result import Bundle
 from llm_latency.notebook.timed_cell import TimedCell, show_without_traceback
 from llm_latency.notebook.transform import CALLS, OUT, timed_loop
 from llm_latency.record.observe.attribution import current_chain
@@ -33,13 +31,12 @@ _LONGEST_NAME = 60
 
 
 class Magic:
-    """The magic of one shell, with what it has timed and its settings."""
+    """The magic of one shell; `desk` has what it has timed and its settings."""
 
     def __init__(self, shell: Any) -> None:
         """Belong to a shell; nothing has been timed yet."""
         self.shell = shell
-        self.session = Session()
-        self.settings = LLMTime(parent=shell)
+        self.desk = Desk(shell)
 
     @no_var_expand
     @output_can_be_silenced
@@ -114,7 +111,7 @@ class Magic:
             options = self._options(line)
             if options.action is not None or (options.baseline is not None and cell is None and not options.code):
                 _refuse_cell(options, cell)
-                return ACTIONS[options.action or "--baseline"](self, options)
+                return ACTIONS[options.action or "--baseline"](self.desk, options)
             code = _code_of(options, cell)
         namespace = self.shell.user_ns if local_ns is None else local_ns
         name = " ".join(code.split())[:_LONGEST_NAME] if cell is None else self._cell_name()
@@ -122,7 +119,7 @@ class Magic:
             source = self.shell.transform_cell(code)
         calls = self._start(options, name=name, source=source, namespace=namespace)
         self._run(code, source, calls, namespace)
-        return self.session.last().measurement if options.output else calls.value
+        return self.desk.session.last().measurement if options.output else calls.value
 
     def calls(self, line: str, *, shows: bool) -> TimedCell:
         """What a rewritten cell loops over; `shows` says that it ends by calling OUT for the value to show."""
@@ -131,17 +128,12 @@ class Magic:
             if options.action is not None:
                 _refuse_cell(options, "")
             _refuse_code_in(options)
-        inputs = self.shell.history_manager.input_hist_parsed
+        inputs = self.desk.inputs
         source = inputs[-1].partition("\n")[2] if inputs else ""  # without the marker
         return self._start(options, name=self._cell_name(), source=source, namespace=self.shell.user_ns, shows=shows)
 
-    @property
-    def baselines(self) -> Path:
-        """The folder that baselines lie in."""
-        return Path(self.settings.baselines).expanduser()
-
     def _options(self, line: str) -> Options:
-        return parse_options(line, self.settings.defaults())
+        return parse_options(line, self.desk.settings.defaults())
 
     def _start(
         self, options: Options, *, name: str, source: str, namespace: dict[str, Any], shows: bool = False
@@ -152,7 +144,7 @@ class Magic:
                 " count as its time. Time one of the two, or use llm_latency.timed inside"
             )
         user_ns = self.shell.user_ns
-        inputs = len(self.shell.history_manager.input_hist_parsed) - 1
+        inputs = len(self.desk.inputs) - 1
 
         def stays(measurement: Measurement | None, error: BaseException | None) -> Bundle | None:
             is_shown_by_itself = options.output and error is None
@@ -166,12 +158,12 @@ class Magic:
 
         def ended(measurement: Measurement | None, error: BaseException | None) -> None:
             if measurement is not None:
-                self.session.add(measurement, source=source, inputs=inputs)
-            self.store(options, measurement)
+                self.desk.session.add(measurement, source=source, inputs=inputs)
+            self.desk.store(options, measurement)
             view.end(measurement, error)
             if error is None and measurement is not None:
                 if options.baseline is not None:
-                    beside_baseline(self, measurement, options)
+                    beside_baseline(self.desk, measurement, options)
                 if options.strict:
                     _require_kept(measurement)
             if shows and error is None:
@@ -180,18 +172,6 @@ class Magic:
 
         calls = TimedCell(recording, namespace=namespace, ended=ended)
         return calls
-
-    def store(self, options: Options, measurement: Measurement | None) -> None:
-        """Put a measurement into the variable that `-v` names."""
-        if options.variable is not None and measurement is None:
-            self.shell.user_ns.pop(options.variable, None)  # an older measurement would pass for this one
-        elif options.variable is not None:
-            self.shell.user_ns[options.variable] = measurement
-
-    def show(self, result: Bundle, options: Options) -> None:
-        """Show what an action has found, unless it is silenced or returned."""
-        if not options.quiet and not options.output:
-            publish(self.shell, result)
 
     def _run(self, code: str, source: str, calls: TimedCell, namespace: dict[str, Any]) -> None:
         """Run code that came as text; what it raises goes on, with its own line numbers."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import io
+import sys
+from typing import Any
 
 import msgspec
 
@@ -19,8 +20,11 @@ def promise(value: object) -> str | None:
     if inspect.iscoroutine(value):
         created = inspect.getcoroutinestate(value) == inspect.CORO_CREATED
         return "a coroutine, which has run nothing yet: write `await` before it" if created else None
-    if asyncio.isfuture(value):
-        return None if value.done() else f"a {kind} that is still running: write `await` before it"
+    # Where nobody has imported asyncio there is no future; its import takes 17 ms.
+    asyncio: Any = sys.modules.get("asyncio")
+    future: Any = value
+    if asyncio is not None and asyncio.isfuture(future):
+        return None if future.done() else f"a {kind} that is still running: write `await` before it"
     if hasattr(value, "__anext__"):
         return f"{_a(kind)}, which has run nothing yet: take its items in the cell, such as `[x async for x in ...]`"
     if inspect.isgenerator(value) and inspect.getgeneratorstate(value) != inspect.GEN_CREATED:

@@ -116,16 +116,14 @@ class Widget:
 
     def show(self, message: Message) -> None:
         """Send it; the browser draws."""
+        self._is_over = message["kind"] == "end"
         self._widget.send(message)
 
     def end(self, result: Bundle | None) -> None:
         """Replace the widget by the result, also where the browser is gone."""
         self._is_over = True
-        try:
-            self._widget.send({"kind": "end", "run": self._run})
-        finally:
-            publish(self._shell, result or _NOTHING, update=self._id)
-            self._widget.close()
+        publish(self._shell, result or _NOTHING, update=self._id)
+        self._widget.close()
 
     def _received(self, _: object, content: object, __: object) -> None:
         """Stop this run; a click that comes after its end belongs to none."""

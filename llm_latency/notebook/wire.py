@@ -144,7 +144,9 @@ class Wire:
             at_us = instant_ns // 1000
             gaps.append(at_us - self._at_us)
             self._at_us = at_us
-        self._items += _merged(gaps)
+        # The first gap is the time to first token and stays on its own.
+        own = gaps[:1] if self._count == 0 else []
+        self._items += [*own, *_merged(gaps[len(own) :])]
         self._count += len(gaps)
         self._texts += moment.texts or [self._text(ids) for ids in moment.ids]
         if moment.instants_ns:

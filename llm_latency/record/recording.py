@@ -88,6 +88,9 @@ class Recording:
 
     def measurement(self, *, interrupted_by: BaseException | None = None) -> Measurement:
         """What has been recorded, whole or, after an exception, in part."""
+        if self.view is not None and self._has_begun:
+            with suppress(Exception):
+                self.view.follow(None)
         sampling = self.sampling
         environment = read_environment(self._models, device=self.device.describe())
         traces = tuple(sampling.traces)

@@ -47,8 +47,11 @@ class View(Protocol):
         """Be told once, before the first call, what is to be run."""
         ...
 
-    def follow(self, progress: Progress) -> None:
-        """Be told between two calls where sampling stands; `progress.is_live` says whether the next is looked at."""
+    def follow(self, progress: Progress | None) -> None:
+        """Be told between two calls where sampling stands, and None as soon as no call comes any more.
+
+        `progress.is_live` says whether the next call is looked at.
+        """
         ...
 
     def look(self, moment: Moment) -> None:

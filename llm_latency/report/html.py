@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from llm_latency.core.measurement import Measurement
@@ -24,7 +24,7 @@ def html(measurement: Measurement) -> str:
     """Write a measurement as an HTML fragment; everything from outside is escaped."""
     sheet = make_sheet(measurement)
     timeline = make_timeline(measurement)
-    notes = "".join(f"<div>{_note(label, text)}</div>" for label, text in sheet.notes)
+    notes = "".join(f"<div>{note(label, text)}</div>" for label, text in sheet.notes)
     parts = [
         f"<div><strong>{escaped(sheet.name)}</strong>{''.join(f' · {escaped(word)}' for word in sheet.work)}</div>",
         _metrics(sheet.heads, sheet.rows),
@@ -48,32 +48,32 @@ def page(measurement: Measurement) -> str:
     )
 
 
-def _note(label: str, text: str) -> str:
+def note(label: str, text: str) -> str:
+    """Write a line below the table, marked where it is a warning."""
     return f"{'<strong>warning</strong>' if label == 'warning' else label}: {escaped(text)}"
 
 
 def _metrics(heads: Row, rows: tuple[Row, ...]) -> str:
-    if not rows:
+    return tabulated(grid(heads, rows))
+
+
+def tabulated(cells: Sequence[Sequence[str]], *, words: Collection[int] = (0,)) -> str:
+    """Write a table, its head first; nothing without lines. Columns of `words` (from 0) are to the left."""
+    if len(cells) < 2:
         return ""
-    head, *body = grid(heads, rows)
-    lines = "".join(_line("td", cells, numbers=True) for cells in body)
-    return f"<table><thead>{_line('th', head, numbers=True)}</thead><tbody>{lines}</tbody></table>"
+    head, *body = cells
+    written = "".join(_line("td", line, words=words) for line in body)
+    return f"<table><thead>{_line('th', head, words=words)}</thead><tbody>{written}</tbody></table>"
 
 
 def _budgets(rulings: tuple[Ruling, ...]) -> str:
-    if not rulings:
-        return ""
-    head = _line("th", ("budget", "verdict", "why"), numbers=False)
-    body = "".join(_line("td", (r.budget, r.word, r.why), numbers=False) for r in rulings)
-    return f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
+    return tabulated((("budget", "verdict", "why"), *((r.budget, r.word, r.why) for r in rulings)), words=range(3))
 
 
-def _line(tag: str, cells: Iterable[str], *, numbers: bool) -> str:
-    """A row; the cells after the first are right-aligned where they hold numbers."""
+def _line(tag: str, cells: Iterable[str], *, words: Collection[int]) -> str:
     return "<tr>{}</tr>".format(
         "".join(
-            f"<{tag}{_RIGHT if numbers and index else _LEFT}>{escaped(cell)}</{tag}>"
-            for index, cell in enumerate(cells)
+            f"<{tag}{_LEFT if index in words else _RIGHT}>{escaped(cell)}</{tag}>" for index, cell in enumerate(cells)
         )
     )
 
@@ -83,7 +83,7 @@ def _details(title: str, content: str) -> str:
 
 
 def _pairs(pairs: Iterable[tuple[str, str]]) -> str:
-    body = "".join(_line("td", pair, numbers=False) for pair in pairs)
+    body = "".join(_line("td", pair, words=range(2)) for pair in pairs)
     return f"<table><tbody>{body}</tbody></table>" if body else ""
 
 

@@ -25,7 +25,8 @@ def rule(verdict: Verdict) -> Ruling:
     metric = METRICS.get(verdict.metric)
     if metric is None:  # a file may name a metric of a newer version
         return Ruling(budget=verdict.budget, word=verdict.outcome.upper(), why="; ".join(verdict.reasons))
-    word = {PASS: "PASS", FAIL: _TOO.get(metric.unit, "TOO SLOW"), UNDECIDED: "UNDECIDED"}[verdict.outcome]
+    words = {PASS: "PASS", FAIL: _TOO.get(metric.unit, "TOO SLOW"), UNDECIDED: "UNDECIDED"}
+    word = words.get(verdict.outcome, verdict.outcome.upper())
     return Ruling(budget=verdict.budget, word=word, why=_why(verdict, metric))
 
 

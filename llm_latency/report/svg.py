@@ -22,11 +22,11 @@ COLOURS = {
 OTHER_COLOUR = "#7a7a7a"
 TEXT_COLOUR = "#7a7a7a"
 
-_WIDTH, _MARGIN = 760, 4
+WIDTH, _MARGIN = 760, 4
 _LINE, _LANE, _GAP, _AXIS = 20, 30, 6, 28
 # Pixels of an average letter of 12 px DejaVu Sans, the widest of the common sans-serifs (measured in Chromium).
-_LETTER = 6.5
-_FONT = 'font-family="system-ui, sans-serif" font-size="12"'
+LETTER = 6.5
+FONT = 'font-family="system-ui, sans-serif" font-size="12"'
 
 
 class _Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,8 +37,13 @@ class _Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def data_uri(timeline: Timeline) -> str:
-    """The image as an address for `<img src>`: the one way in which untrusted notebooks keep a picture."""
-    return f"data:image/svg+xml;base64,{base64.b64encode(draw(timeline).encode('utf-8')).decode('ascii')}"
+    """The timeline as an address for `<img src>`."""
+    return encoded(draw(timeline))
+
+
+def encoded(image: str) -> str:
+    """An image as an address for `<img src>`: the one way in which untrusted notebooks keep a picture."""
+    return f"data:image/svg+xml;base64,{base64.b64encode(image.encode('utf-8')).decode('ascii')}"
 
 
 def draw(timeline: Timeline) -> str:
@@ -48,8 +53,8 @@ def draw(timeline: Timeline) -> str:
     bottom = top + len(timeline.lanes) * (_LANE + _GAP)
     height = bottom + _AXIS
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{height}" viewBox="0 0 {_WIDTH} {height}"'
-        f' role="img" {_FONT}><title>{html(timeline.words)}</title>',
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" viewBox="0 0 {WIDTH} {height}"'
+        f' role="img" {FONT}><title>{html(timeline.words)}</title>',
         *(part for entry in legend for part in _entry(entry)),
         *(part for index, lane in enumerate(timeline.lanes) for part in _lane(lane, top + index * (_LANE + _GAP))),
         *_axis(timeline, bottom),
@@ -59,7 +64,7 @@ def draw(timeline: Timeline) -> str:
 
 
 def _x(share: float) -> float:
-    return round(_MARGIN + share * (_WIDTH - 2 * _MARGIN), 2)
+    return round(_MARGIN + share * (WIDTH - 2 * _MARGIN), 2)
 
 
 def _colour(kind: str) -> str:
@@ -70,8 +75,8 @@ def _legend(timeline: Timeline) -> Iterator[_Entry]:
     """The title and a sample of each colour, on as many lines as they need."""
     x, line = float(_MARGIN), 0
     for kind, label in ((None, timeline.title), *timeline.legend):
-        width = (0 if kind is None else 17) + _LETTER * len(label) + 14
-        if x > _MARGIN and x + width > _WIDTH:
+        width = (0 if kind is None else 17) + LETTER * len(label) + 14
+        if x > _MARGIN and x + width > WIDTH:
             x, line = float(_MARGIN), line + 1
         yield _Entry(x=x, line=line, kind=kind, label=label)
         x += width

@@ -22,7 +22,7 @@ def test_version_is_the_installed_one(capsys: pytest.CaptureFixture[str]) -> Non
     assert f"llm-latency {metadata.version('llm-latency')}\n" == capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["time", "--help"], ["env", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["time", "--help"], ["env", "--help"], ["extract", "--help"]])
 def test_every_command_in_a_help_text_exists(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     """An example is the first thing that is tried."""
     assert 0 == main(arguments)

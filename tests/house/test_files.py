@@ -20,7 +20,8 @@ BENCHMARKS = sorted((REPOSITORY / "benchmarks").rglob("*.py"))
 
 # A file that grows past this is split by noun (design: a newcomer reads a room in one sitting).
 MOST_LINES = 400
-HEAVY = {"IPython", "anywidget", "ipywidgets", "numpy", "psutil", "pytest", "rich", "scipy", "torch", "transformers"}
+HEAVY = {"IPython", "anywidget", "ipywidgets", "matplotlib", "numpy", "pandas", "psutil", "pytest", "rich", "scipy"}
+HEAVY |= {"torch", "transformers"}
 # Where a heavy library is loaded already when the room is, because the room runs inside it.
 AT_HOME = {"llm_latency/notebook": {"IPython"}, "pytest_plugin/pytest_llm_latency": {"pytest"}}
 # What must not be loaded before it is used, at `import llm_latency` and at pytest's start.

@@ -20,6 +20,7 @@ from nbclient import NotebookClient
 from traitlets.config import Config
 
 from llm_latency.notebook.extension import load_into, unload_from
+from tests.notebook.lab import Lab, Tab, browsing, serving
 
 
 class Shell:
@@ -124,3 +125,17 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
 def texts(cell: Any, kind: str = "display_data", mime: str = "text/plain") -> list[str]:
     """A cell's outputs of one type, as text."""
     return [output["data"][mime] for output in cell.outputs if output.output_type == kind]
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """One JupyterLab for all tests in a browser; each writes notebooks of its own."""
+    with serving(tmp_path_factory.mktemp("lab")) as made:
+        yield made
+
+
+@pytest.fixture
+def tab() -> Iterator[Tab]:
+    """A page of a headless Chromium."""
+    with browsing() as made:
+        yield made

@@ -125,7 +125,9 @@ class Tab:
 
     def command(self, name: str, arguments: dict[str, Any] | None = None) -> None:
         """Run one of JupyterLab's commands and wait for its promise."""
-        self.page.evaluate("([name, given]) => window.jupyterapp.commands.execute(name, given)", [name, arguments or {}])
+        self.page.evaluate(
+            "([name, given]) => window.jupyterapp.commands.execute(name, given)", [name, arguments or {}]
+        )
 
     def start(self, cell: int) -> None:
         """Run a cell, and do not wait for its end; `finish` does."""

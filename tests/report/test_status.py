@@ -6,9 +6,9 @@ import io
 
 import pytest
 
-from llm_latency.report.status import StatusLine, call_name, describe
 from llm_latency.core.trace import Request, Trace
 from llm_latency.record.sampling import Progress
+from llm_latency.report.status import StatusLine, call_name, describe
 
 MS = 1_000_000
 REQUEST = Request(
