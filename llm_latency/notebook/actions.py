@@ -56,6 +56,7 @@ def show_comparison(desk: Desk, options: Options) -> Any:
 
 def keep_last(desk: Desk, options: Options) -> Any:
     """Keep the last result as a baseline, or compare it with the one that is there."""
+    options = msgspec.structs.replace(options, action="--baseline")
     return beside_baseline(desk, desk.session.last(options.name).measurement, options)
 
 

@@ -65,8 +65,9 @@ class LiveView:
     def end(self, measurement: Measurement | None, error: BaseException | None) -> None:
         """Leave what stays; where the screen has failed, below the cell."""
         result = self._shows(measurement, error)
+        screen, self._screen, self._wire = self._screen, ResultOnly(leave_in(self._shell)), None
         try:
-            self._screen.end(result)
+            screen.end(result)
         except Exception:  # a comm that is gone, a closed stderr
             if result is not None:
                 leave_in(self._shell)(result)
@@ -107,10 +108,22 @@ def screen_for(shell: Any, mode: str, wire: Wire) -> Screen:
         why = "anywidget is not installed: pip install anywidget" if in_kernel else "there is no notebook here"
         raise UsageError(f"no live widget: {why}. Take --live text, or leave it to auto")
     if in_kernel and (mode == "widget" or (mode == "auto" and has_widgets and _is_asked_by_a_browser(shell))):
-        return Widget(shell, wire.setup(), stop=_thread.interrupt_main)
+        try:
+            return Widget(shell, wire.setup(), stop=_thread.interrupt_main)
+        except Exception as error:  # widgets of a version that does not fit, a comm that does not open
+            if mode == "widget":
+                why = f"it failed, {type(error).__name__}: {error}"
+                raise UsageError(f"no live widget: {why}. Take --live text, or leave it to auto") from error
     if in_kernel:
         return Output(shell)
-    return Line(leave) if mode == "text" or sys.stderr.isatty() else ResultOnly(leave)
+    return Line(leave) if mode == "text" or _is_a_terminal(sys.stderr) else ResultOnly(leave)
+
+
+def _is_a_terminal(stream: Any) -> bool:
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError):  # none at all, as under pythonw, or closed
+        return False
 
 
 def _is_captured(shell: Any) -> bool:

@@ -16,6 +16,7 @@ from llm_latency.core.measurement import Measurement
 from llm_latency.core.verdict import PASS
 from llm_latency.errors import UsageError
 from llm_latency.notebook.actions import ACTIONS, beside_baseline
+from llm_latency.notebook.baselines import baseline_path
 from llm_latency.notebook.desk import Desk
 from llm_latency.notebook.live import LiveView, result_of
 from llm_latency.notebook.options import Options, parse_options
@@ -133,7 +134,10 @@ class Magic:
         return self._start(options, name=self._cell_name(), source=source, namespace=self.shell.user_ns, shows=shows)
 
     def _options(self, line: str) -> Options:
-        return parse_options(line, self.desk.settings.defaults())
+        options = parse_options(line, self.desk.settings.defaults())
+        if options.baseline is not None:
+            baseline_path(self.desk.baselines, options.baseline)  # a name that is none is refused before anything runs
+        return options
 
     def _start(
         self, options: Options, *, name: str, source: str, namespace: dict[str, Any], shows: bool = False
@@ -163,7 +167,8 @@ class Magic:
             view.end(measurement, error)
             if error is None and measurement is not None:
                 if options.baseline is not None:
-                    beside_baseline(self.desk, measurement, options)
+                    with _usage():
+                        beside_baseline(self.desk, measurement, options)
                 if options.strict:
                     _require_kept(measurement)
             if shows and error is None:

@@ -76,8 +76,9 @@ def parse_options(line: str, defaults: Defaults = Defaults()) -> Options:  # noq
     if variable is not None and (not variable.isidentifier() or keyword.iskeyword(variable)):
         raise UsageError(f"-v {variable!r}; expected the name of a variable, such as -v m")
     actions = [action for action in _ACTIONS if action in flags or action in values]
-    if len(actions) > 1:
-        raise UsageError(f"{' and '.join(actions)} are two things to do; write a line for each")
+    asked = [*actions, *(["--baseline"] if actions and "--baseline" in values else [])]
+    if len(asked) > 1:
+        raise UsageError(f"{' and '.join(asked)} are different things to do; write a line for each")
     action, code = next(iter(actions), None), rest.strip()
     return Options(
         plan=_plan(last, values.get("--budget", list(defaults.budgets)), defaults),
@@ -111,11 +112,12 @@ def _operands(action: str | None, last: dict[str, str], code: str) -> tuple[str,
 def _plan(last: dict[str, str], budgets: list[str], defaults: Defaults) -> Plan:
     repeat, warmup, seconds = _count("-r", last, least=1), _count("-w", last, least=0), _seconds(last)
     repeat = defaults.repeat if repeat is None and seconds is None else repeat
-    warmup = defaults.warmup if warmup is None else warmup
     seconds = defaults.time_budget if seconds is None else seconds
     if repeat is None and seconds is None:
         # A cell that was not asked to repeat runs once: it may append to a chat's history.
         repeat, warmup = 1, warmup or 0
+    elif warmup is None:
+        warmup = defaults.warmup
     return make_plan(repeat=repeat, warmup=warmup, budget=budgets, time_budget=seconds)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 from llm_latency.notebook.result import Bundle, publish
@@ -123,7 +124,8 @@ class Widget:
         """Replace the widget by the result, also where the browser is gone."""
         self._is_over = True
         publish(self._shell, result or _NOTHING, update=self._id)
-        self._widget.close()
+        with suppress(Exception):  # its comm is gone, and nothing is left to close
+            self._widget.close()
 
     def _received(self, _: object, content: object, __: object) -> None:
         """Stop this run; a click that comes after its end belongs to none."""
@@ -138,7 +140,7 @@ def line(message: Message) -> str:
         aim = f" → ±{message['aim']:.1%}" if width and message["aim"] is not None else ""
         words = [message["words"], width and f"{width}{aim}", message["last"], _left(message)]
     elif message["kind"] == "tick":
-        tokens = f"{message['n']:,} tokens" if message["n"] else None
+        tokens = f"{message['n']:,} token{'' if message['n'] == 1 else 's'}" if message["n"] else None
         others = f"other programs {message['others']}" if message["others"] not in (None, "0%") else None
         ttft = message["ttft"] and f"ttft {message['ttft']}"
         words = [message["phase"], tokens, message["rate"], ttft, message["memory"], others, _left(message)]

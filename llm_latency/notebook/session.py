@@ -60,7 +60,7 @@ class Session:
         if isinstance(value := names.get(text), Measurement):
             return value
         for path in (baselines / f"{text}.json", Path(text)):
-            if path.suffix == ".json" and path.is_file():
+            if path.suffix == ".json" and _is_file(path):
                 return load(path)
         raise UsageError(
             f"there is no measurement {text!r}; known by number or name: {self._known()}. A variable with a"
@@ -68,7 +68,15 @@ class Session:
         )
 
     def _named(self, text: str) -> Entry | None:
-        return next((e for e in reversed(self.entries) if text in (str(e.number), e.measurement.name)), None)
+        numbered = next((entry for entry in self.entries if text == str(entry.number)), None)
+        return numbered or next((entry for entry in reversed(self.entries) if text == entry.measurement.name), None)
 
     def _known(self) -> str:
         return ", ".join(f"{entry.number} ({entry.measurement.name})" for entry in self.entries) or "none"
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a text that is too long for a path
+        return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -22,7 +22,10 @@ from llm_latency.report.status import call_name, last_words
 
 # Of a message's content; with the protocol's own headers it stays below 2 kB.
 MOST_BYTES = 1_400
-_MOST_ITEMS, _MOST_LETTERS = 100, 24
+_MOST_BYTES_OF_BUDGETS = 600
+_MOST_ITEMS, _MOST_TEXTS, _MOST_LETTERS, _MOST_NOTES = 64, 12, 24, 8
+# Of one look, so that those of two fit into a message: emissions one by one, or more of them together.
+_MOST_NEW, _MERGED_INTO = 31, 18
 _LEAST_GAP_S = 0.1
 # A stretch between two looks of which other programs had so much is marked.
 _CONTENDED = 0.25
@@ -79,39 +82,35 @@ class Wire:
             "aim": plan.precision if plan.repeat is None and not plan.budgets else None,
             "eta": _eta(progress),
             "last": None if progress.last is None else last_words(progress.last),
-            "budgets": [self._judged(budget) for budget in plan.budgets],
+            "budgets": _fitting(self._judged(budget) for budget in plan.budgets),
         }
 
     def tick(self, moment: Moment) -> Message:
         """A call that runs, as it stands."""
         self._take(moment)
-        notes = list(self._notes(moment))
+        notes = list(self._notes(moment))[-_MOST_NOTES:]
         message: Message = {
             "kind": "tick",
             "run": self.run,
             "phase": moment.phase,
             "t_us": moment.at_ns // 1000,
-            "n": self._tokens_before + moment.tokens,
+            "n": moment.total,
             **self._words(moment),
-            "budgets": [self._seen(budget) for budget in self._plan.budgets] if self._plan.repeat == 1 else None,
+            "budgets": _fitting(map(self._seen, self._plan.budgets)) if self._plan.repeat == 1 else None,
             "sent_ms": round(time.time() * 1000),
         }
-        texts = [text[:_MOST_LETTERS] for text in self._texts]
-        items = list(self._items)
-        # What does not fit is left out, the oldest first: emissions that were told before, then texts, then notes.
+        texts, items = list(self._texts), list(self._items)
+        # What does not fit is left out, the oldest first: emissions that were told twice, then texts, then notes.
         while True:
             content = message | self._emissions(items) | {"text": texts[-len(items) :] if items else [], "notes": notes}
             over = len(msgspec.json.encode(content)) - MOST_BYTES
+            twice = len(items) - sum(self._new)
             if over <= 0 or not (items or notes):
                 return content
-            if len(items) > len(texts):
-                del items[: min(len(items) - len(texts), 1 + over // 8)]
-            elif notes:
-                del notes[0]
-            elif texts:
-                del texts[0]
+            if twice > 0:
+                del items[: min(twice, 1 + over // 8)]
             else:
-                del items[0]
+                del (texts or notes or items)[0]
 
     def _emissions(self, items: list[Item]) -> Message:
         """The last emissions: the first one's index and instant, and the gaps."""
@@ -127,28 +126,31 @@ class Wire:
 
     def _begin_call(self) -> None:
         self._items: deque[Item] = deque(maxlen=_MOST_ITEMS)
-        self._texts: deque[str] = deque(maxlen=12)
+        self._texts: deque[str] = deque(maxlen=_MOST_TEXTS)
+        self._new = (0, 0)  # items of the last look but one, and of the last
         self._count = self._at_us = 0
-        self._request = self._tokens_before = self._tokens = 0
         self._delay_at = (0, 0)
+        self._known: dict[int, dict[str, float]] = {}  # metrics so far by request
         self._so_far: dict[str, float] = {}
 
     def _take(self, moment: Moment) -> None:
         """Add the emissions since the last look."""
-        if moment.request != self._request:
-            self._request, self._tokens_before = moment.request, self._tokens_before + self._tokens
-            self._so_far = {}
-        self._tokens = moment.tokens
+        self._so_far = self._known.setdefault(moment.request, {})
         gaps = []
         for instant_ns in moment.instants_ns:
-            at_us = instant_ns // 1000
+            at_us = max(self._at_us, instant_ns // 1000)  # another request's may lie before those that were told
             gaps.append(at_us - self._at_us)
             self._at_us = at_us
         # The first gap is the time to first token and stays on its own.
         own = gaps[:1] if self._count == 0 else []
-        self._items += [*own, *_merged(gaps[len(own) :])]
+        items = [*own, *_merged(gaps[len(own) :])]
+        self._items += items
+        self._new = self._new[1], len(items)
         self._count += len(gaps)
-        self._texts += moment.texts or [self._text(ids) for ids in moment.ids]
+        texts = [_cut(text, _MOST_LETTERS) for text in moment.texts or map(self._text, moment.ids)]
+        if self._texts and len(texts) < len(items):  # each belongs to an item, counted from the last
+            texts = ["⋯", *[""] * (len(items) - len(texts) - 1), *texts]
+        self._texts += texts
         if moment.instants_ns:
             self._measure(moment)
 
@@ -178,7 +180,7 @@ class Wire:
     def _notes(self, moment: Moment) -> Iterator[list[object]]:
         for note in moment.annotations:
             spent = [show(note.duration_ns / 1e9, "s")] if note.duration_ns else []
-            yield [note.kind, note.at_ns // 1000, ", ".join([note.detail[:80]] * bool(note.detail) + spent)]
+            yield [note.kind, note.at_ns // 1000, ", ".join([_cut(note.detail, 80)] * bool(note.detail) + spent)]
         if moment.delay_ns is None:
             return
         (before_ns, delay_ns), self._delay_at = self._delay_at, (moment.at_ns, moment.delay_ns)
@@ -228,11 +230,26 @@ def _eta(progress: Progress) -> str | None:
     return None if left is None or left <= 0 else f"{'at most ' if progress.of is None else ''}{show(left, 's')}"
 
 
+def _cut(text: str, letters: int) -> str:
+    """The beginning of a text, as what can be written: half of a surrogate pair cannot."""
+    return text[:letters].encode("utf-8", "replace").decode()
+
+
+def _fitting(budgets: Iterable[Message]) -> list[Message]:
+    """The first of many budgets."""
+    kept: list[Message] = []
+    for budget in budgets:
+        if len(msgspec.json.encode([*kept, budget])) > _MOST_BYTES_OF_BUDGETS:
+            break
+        kept.append(budget)
+    return kept
+
+
 def _merged(gaps: list[int]) -> list[Item]:
-    """At most as many items as a message holds; neighbours go together, the longest gap of each stays known."""
-    if len(gaps) <= _MOST_ITEMS:
+    """No more items than two looks' share of a message; neighbours go together, the longest gap of each stays known."""
+    if len(gaps) <= _MOST_NEW:
         return list(gaps)
-    size = -(-len(gaps) // _MOST_ITEMS)
+    size = -(-len(gaps) // _MERGED_INTO)
     parts = [gaps[start : start + size] for start in range(0, len(gaps), size)]
     return [[sum(part), len(part), max(part)] for part in parts]
 

@@ -66,6 +66,7 @@ class RunQueue:
         self._cores = cores or 1
         self._files: dict[str, int] = {}
         self._last: dict[str, Times] = {}
+        self._first: dict[str, Times] = {}
         self._busiest: tuple[str, ...] = ()
         self._is_open = False
         self._lock = threading.Lock()
@@ -75,6 +76,7 @@ class RunQueue:
         """Open each thread's file and take its times: some 10 µs a thread, before the clock starts."""
         self._is_open = True
         self._last = self._times(self._listed())
+        self._first = dict(self._last)
         self._busiest = tuple(sorted(self._last, key=lambda thread: -self._last[thread][0])[:_MOST_IN_BETWEEN])
 
     def start(self, instant_ns: int) -> None:
@@ -113,6 +115,19 @@ class RunQueue:
         self._last |= times
         delay_ns = displaced_ns(spans, wall_ns=instant_ns - before_ns, cores=self._cores)
         self.readings.append((instant_ns, sofar_ns + delay_ns))
+
+    def waited_ns(self) -> int | None:
+        """How long the asking thread has waited for a core since `begin`; a glance, which adds no reading."""
+        if not self.readings or self._holder == threading.get_ident():
+            return None
+        own = str(threading.get_native_id())
+        with self._lock:
+            self._holder = threading.get_ident()
+            try:
+                found = self._times((own,)).get(own) if self._is_open else None
+            finally:
+                self._holder = None
+        return None if found is None else found[1] - self._first.get(own, (0, 0))[1]
 
     def close(self) -> None:
         """Close the threads' files; a reading afterwards, as of a request that outlives its watch, does nothing."""

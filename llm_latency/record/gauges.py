@@ -5,6 +5,7 @@ The delay by other programs, memory's high-water marks, marks on the device, and
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -64,6 +65,7 @@ class Gauges:
         self._ran_on: list[Device] = []
         self.refused: DeviceError | None = None
         self.pauses: list[tuple[int, int]] = []
+        self._behind: list[tuple[object, Device, int, int]] = []
         self._switches: int | None = None
         self._has_ended = False
         self._start_ns = 0
@@ -157,25 +159,40 @@ class Gauges:
 
         `is_idle` says that the device had been waited for at `since_ns`, whichever it is.
         """
-        if (is_idle or isinstance(device, Cpu)) and len(self._running) <= 1:
+        if (is_idle or isinstance(device, Cpu)) and not self.overlaps:
             self.add_pause(since_ns, self._clock.now_ns())
+
+    def pause_behind(self, mark: object, device: Device, begin_ns: int, end_ns: int) -> None:
+        """Let the clock have stood still for as long as a device waited, once it had come to its mark; see `settle`."""
+        self._behind.append((mark, device, begin_ns, end_ns))
+
+    def settle(self) -> None:
+        """Find out, after the end, how long devices have waited: they may have worked on for a while, or all along."""
+        for mark, device, begin_ns, end_ns in self._behind:
+            told = self._session(device).instants([mark])
+            self.add_pause(end_ns if told is None else max(begin_ns, told[0]), end_ns)
+        self._behind.clear()
+
+    @property
+    def overlaps(self) -> bool:
+        """Whether several requests run: what one of them waits for is not the others' pause."""
+        return len(self._running) > 1
 
     def add_pause(self, begin_ns: int, end_ns: int) -> None:
         """Let the clock have stood still from one instant to another, in the watches around this one too."""
         for gauges in (*self._outer, self) if end_ns > begin_ns else ():
-            gauges.pauses.append((begin_ns, end_ns))
+            insort(gauges.pauses, (begin_ns, end_ns))
 
     def elapsed_ns(self, start_ns: int, stop_ns: int) -> int:
         """Time of the call between two instants, as far as is known while it runs."""
         return elapsed_ns(self.pauses, start_ns, stop_ns)
 
-    def so_far(self, instant_ns: int) -> SoFar:
-        """Read the delay and the high-water marks in the middle of the call."""
-        self._queue.read(instant_ns)
-        readings, session = self._queue.readings, self._session(self.device)
+    def so_far(self) -> SoFar:
+        """Glance at the asking thread's delay and at the high-water marks, in the middle of the call."""
+        session = self._session(self.device)
         session.take_peak(is_new=False)
         return SoFar(
-            delay_ns=readings[-1][1] if readings else None,
+            delay_ns=self._queue.waited_ns(),
             peaks=dict(session.peaks) or None,
             heard=self._disturbances.heard(),
         )

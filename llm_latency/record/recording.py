@@ -23,7 +23,7 @@ from llm_latency.record.devices.used import Used
 from llm_latency.record.machine import ModelFacts, read_environment
 from llm_latency.record.observe.taps import emission_cost_ns
 from llm_latency.record.sampling import Listener, Plan, Progress, Sampling
-from llm_latency.record.view import View
+from llm_latency.record.view import Guard, View
 from llm_latency.record.watch import Watch
 
 
@@ -43,7 +43,7 @@ class Recording:
         view: View | None = None,
     ) -> None:
         """Nothing is recorded yet; without `clock` and `device` the host's clock and the CPU are meant."""
-        self.view = view
+        self.view = None if view is None else Guard(view)
         self._is_live = self._has_begun = False
         self.name = name
         self.clock = clock or HostClock()
@@ -71,8 +71,7 @@ class Recording:
                 self._has_begun = True
                 self.view.begin(self.name, self.sampling.plan)
                 self._begin_ns = self.clock.now_ns()  # opening it is no time of the sampling's
-            with suppress(Exception):  # a view that fails costs nobody their calls
-                self.view.follow(self._progress(stage, elapsed_s))
+            self.view.follow(self._progress(stage, elapsed_s))
         return stage
 
     def watch(self) -> Watch:
@@ -89,8 +88,7 @@ class Recording:
     def measurement(self, *, interrupted_by: BaseException | None = None) -> Measurement:
         """What has been recorded, whole or, after an exception, in part."""
         if self.view is not None and self._has_begun:
-            with suppress(Exception):
-                self.view.follow(None)
+            self.view.follow(None)
         sampling = self.sampling
         environment = read_environment(self._models, device=self.device.describe())
         traces = tuple(sampling.traces)
@@ -107,19 +105,26 @@ class Recording:
             cold=sampling.cold,
             warmup=tuple(sampling.warmup),
             stopped_because=because,
-            warnings=(*environment.warnings, *doubts(traces)),
+            warnings=(*environment.warnings, *doubts(traces), *self._failed_view()),
             verdicts=tuple(verdict_on(budget, traces, environment, level=sampling.plan.level) for budget in budgets),
             observer_ns=emission_cost_ns(self.clock, self.device) if isinstance(self.clock, HostClock) else None,
             recorded_at=datetime.now(UTC).isoformat(timespec="seconds"),
             complete=interrupted_by is None,
         )
 
-    def finish(self) -> Measurement:
-        """What has been recorded, and the end for who looks on."""
-        measurement = self.measurement()
+    def finish(self, error: BaseException | None = None) -> Measurement:
+        """What has been recorded, in part after an exception, and the end for who looks on."""
+        measurement = self.measurement(interrupted_by=error)
+        self.close(measurement, error)
+        failed_now = [words for words in self._failed_view() if words not in measurement.warnings]
+        if not failed_now:
+            return measurement
+        return msgspec.structs.replace(measurement, warnings=(*measurement.warnings, *failed_now))
+
+    def close(self, measurement: Measurement | None, error: BaseException | None) -> None:
+        """Tell who looks on that it is over, with what was measured and what ended it."""
         if self.view is not None:
-            self.view.end(measurement, None)
-        return measurement
+            self.view.end(measurement, error)
 
     def attach_to(self, error: BaseException) -> None:
         """Let the partial measurement travel with an exception, as `llm_latency_measurement`."""
@@ -130,13 +135,15 @@ class Recording:
         sampling = self.sampling
         done = len(sampling.traces) + len(sampling.warmup) + (sampling.cold is not None)
         part = self.measurement(interrupted_by=error) if done else None
-        if self.view is not None:
-            self.view.end(part, error)
+        self.close(part, error)
         if part is not None:
             error.llm_latency_measurement = part  # type: ignore[attr-defined]  # documented
             error.add_note(
                 f"llm-latency: {done} calls of {self.name!r} were recorded before; see .llm_latency_measurement"
             )
+
+    def _failed_view(self) -> tuple[str, ...]:
+        return () if self.view is None or self.view.problem is None else (self.view.problem,)
 
     def _progress(self, stage: str, elapsed_s: float) -> Progress:
         sampling, plan = self.sampling, self.sampling.plan

@@ -42,32 +42,41 @@ class timed:  # reads as a verb: with timed("chat") as t
         )
         self._recording = self._record()
         self._watch = self._recording.watch()
+        self._has_run = False
         self._measurement: Measurement | None = None
 
     def __enter__(self) -> Self:
         """Start watching."""
-        if self._watch.trace is not None:
+        if self._has_run:
             # Used again: what the block before did is no measure for this one.
             self._recording, self._measurement = self._record(), None
-        self._recording.next_stage()
-        self._watch = self._recording.watch()
-        self._watch.__enter__()
+        self._has_run = True
+        try:
+            self._recording.next_stage()
+            self._watch = self._recording.watch()
+            self._watch.__enter__()
+        except BaseException as error:
+            self._recording.close(None, error)
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Stop watching; the block's exception goes on with its measurement attached."""
-        self._watch.__exit__(kind, error, traceback)
+        try:
+            self._watch.__exit__(kind, error, traceback)
+        except BaseException as doubt:
+            self._recording.close(None, doubt)
+            raise
         if self._watch.trace is None:
+            self._recording.close(None, error)
             return
         # The block's own exception goes on, whatever it is like.
         with suppress(Exception) if error is not None else nullcontext():
             self._recording.add("counted", self._watch)
             self._recording.sampling.stopped_because = "one call"
-            self._measurement = self._recording.measurement(interrupted_by=error)
-            if self._recording.view is not None:
-                self._recording.view.end(self._measurement, error)
+            self._measurement = self._recording.finish(error)
             if error is not None:
                 error.llm_latency_measurement = self._measurement  # type: ignore[attr-defined]  # documented
 

@@ -19,7 +19,7 @@ from llm_latency.record.observe.attribution import current_chain, opened
 from llm_latency.record.observe.log import CallLog
 from llm_latency.record.observe.onlook import Onlook
 from llm_latency.record.observe.taps import requests_of, tapped
-from llm_latency.record.view import View
+from llm_latency.record.view import Guard
 
 
 class Watch:
@@ -29,7 +29,7 @@ class Watch:
     """
 
     def __init__(
-        self, name: str, *, clock: Clock, used: Used, modules: Iterable[object] = (), view: View | None = None
+        self, name: str, *, clock: Clock, used: Used, modules: Iterable[object] = (), view: Guard | None = None
     ) -> None:
         """Prepare; `modules` are torch modules beside transformers' own whose forwards count, `view` may look on."""
         self._view = view
@@ -57,11 +57,11 @@ class Watch:
                 stack.callback(self._onlook.close)
             stack.enter_context(opened(self._log))
             stack.enter_context(self._gauges.reading(self.modules))
+            if self._onlook is not None:
+                self._onlook.start()
             self._ticks = ticks()
             log.start_ns = self.clock.now_ns()
             self._gauges.start(self._log.start_ns)
-            if self._onlook is not None:
-                self._onlook.start(log.start_ns)
             return self
         except BaseException:  # an interrupt after this would be the block's own
             stack.close()
@@ -91,8 +91,7 @@ class Watch:
             if gauges.refused is not None:
                 raise gauges.refused
             requests = requests_of(log)
-            if self._onlook is not None:
-                self._onlook.settle()
+            gauges.settle()
             models = {id(request.model): request.model for request in log.requests if request.model is not None}
             self.models = tuple(facts_of(model) for model in models.values())
         except Exception as doubt:
@@ -110,7 +109,7 @@ class Watch:
             stop_ns=stop_ns,
             requests=requests or (Request(kind="call", start_ns=log.start_ns, stop_ns=stop_ns),),
             phases=tuple(log.phases),
-            pauses=tuple(sorted(gauges.pauses)),
+            pauses=tuple(gauges.pauses),
             peak_bytes=gauges.peak_bytes,
             energy_j=gauges.energy_j(seconds=(stop_ns - log.start_ns) * 1e-9),
             contention=gauges.contention,

@@ -25,6 +25,7 @@ class LlmTime:
         self.measurements: list[Measurement] = []
         self.settings = settings
         self.lock = lock
+        self._targets: dict[int, object] = {}
         self._test = test
         self._limits = limits
         self._calls = 0
@@ -65,6 +66,10 @@ class LlmTime:
     def __repr__(self) -> str:
         return f"<llmtime of {self._test}, {len(self.measurements)} measured>"
 
+    def target_of(self, measurement: Measurement) -> object:
+        """What was timed for one of the measurements; None where it broke off."""
+        return self._targets.get(id(measurement))
+
     def close(self) -> None:
         """Take no further calls: the test has ended."""
         self._is_open = False
@@ -101,8 +106,7 @@ class LlmTime:
         except BaseException as error:
             self._keep_part(error)
             raise
-        self.measurements.append(measurement)
-        return measurement
+        return self._keep(measurement, target)
 
     async def _measure_async(self, target: Callable[[], object], arguments: dict[str, Any]) -> Measurement:
         __tracebackhide__ = True
@@ -112,7 +116,11 @@ class LlmTime:
             except BaseException as error:
                 self._keep_part(error)
                 raise
+        return self._keep(measurement, target)
+
+    def _keep(self, measurement: Measurement, target: object) -> Measurement:
         self.measurements.append(measurement)
+        self._targets[id(measurement)] = target.func if isinstance(target, _OnLoop) else target
         return measurement
 
     def _keep_part(self, error: BaseException) -> None:

@@ -25,10 +25,11 @@ class BudgetFailure(pytest.fail.Exception, AssertionError):  # type: ignore[name
     # As pytest's own outcomes do, so that the summary line is not begun with a module's name.
     __module__ = "builtins"
 
-    def __init__(self, message: str, *, word: str = "") -> None:
-        """Say what happened; `word` takes the place of FAILED."""
+    def __init__(self, message: str, *, word: str = "", measurements: Iterable[Measurement] = ()) -> None:
+        """Say what happened; `word` takes the place of FAILED, and `measurements` are those that broke a budget."""
         pytest.fail.Exception.__init__(self, message, pytrace=False)
         self.word = word
+        self.measurements = tuple(measurements)
 
 
 def require_budgets_kept(timed: LlmTime | None, *, is_marked: bool) -> None:
@@ -44,7 +45,8 @@ def require_budgets_kept(timed: LlmTime | None, *, is_marked: bool) -> None:
     if timed is not None and timed.settings.undecided == "fail" and not broken:
         broken = [(m, verdict) for m in whole for verdict in m.verdicts if verdict.outcome == UNDECIDED]
     if broken:
-        raise BudgetFailure("\n".join(_complaint(broken)), word=rule(broken[0][1]).word)
+        measurements = {id(m): m for m, _ in broken}.values()
+        raise BudgetFailure("\n".join(_complaint(broken)), word=rule(broken[0][1]).word, measurements=measurements)
 
 
 def _complaint(broken: list[tuple[Measurement, Verdict]]) -> Iterator[str]:
@@ -71,19 +73,21 @@ def worst(measurements: Iterable[Measurement]) -> Verdict | None:
     return min(verdicts, key=lambda verdict: _WORSE.index(verdict.outcome), default=None)
 
 
-def add_to_report(report: pytest.TestReport, timed: LlmTime | None, error: BaseException | None) -> None:
+def add_to_report(
+    report: pytest.TestReport, item: pytest.Item, timed: LlmTime | None, error: BaseException | None
+) -> None:
     """Put word, numbers and tables on a test's report, as what survives pytest-xdist: text, numbers, lists, dicts.
 
     A mistake in here is told in the summary: raised from a hook, it would end the whole run.
     """
     try:
-        _add(report, timed, error)
+        _add(report, item, timed, error)
     except Exception as mistake:
         problem = f"{report.nodeid}: what was measured could not be reported: {mistake!r}"
         report.__dict__["llm_latency"] = {"word": "", "rows": [], "problem": problem}
 
 
-def _add(report: pytest.TestReport, timed: LlmTime | None, error: BaseException | None) -> None:
+def _add(report: pytest.TestReport, item: pytest.Item, timed: LlmTime | None, error: BaseException | None) -> None:
     measurements = timed.measurements if timed is not None else []
     deciding = worst(measurements)
     word = error.word if isinstance(error, BudgetFailure) else ""
@@ -98,6 +102,10 @@ def _add(report: pytest.TestReport, timed: LlmTime | None, error: BaseException 
         report.sections += [(f"llm-latency: {measurement.name}", table(measurement)) for measurement in measurements]
         if isinstance(error, TypeError | AttributeError) and "NoneType" in str(error):
             report.sections += [("llm-latency: metrics without a value", text) for text in without_value(measurements)]
+        if isinstance(error, BudgetFailure) and timed is not None and error.measurements:
+            from pytest_llm_latency.paste import cells
+
+            report.sections += cells([(m, timed.target_of(m)) for m in error.measurements], item)
 
 
 def _point_at_test(report: pytest.TestReport, error: BudgetFailure) -> None:

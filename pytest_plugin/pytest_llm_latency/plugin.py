@@ -104,7 +104,7 @@ def pytest_runtest_makereport(
     others = [(name, value) for name, value in item.user_properties if not name.startswith("latency.")]
     item.user_properties[:] = [*others, *properties(timed.measurements if timed is not None else [])]
     report = yield
-    add_to_report(report, timed, call.excinfo.value if call.excinfo is not None else None)
+    add_to_report(report, item, timed, call.excinfo.value if call.excinfo is not None else None)
     return report
 
 

@@ -102,3 +102,10 @@ def test_a_device_that_the_host_waits_for_is_not() -> None:
 def test_a_requests_notes_are_passed_on_once() -> None:
     """However many calls have them."""
     assert ("counted from the call's entry",) == doubts((call(notes=("counted from the call's entry",)),) * 3)
+
+
+def test_what_it_took_to_look_on_is_no_doubt() -> None:
+    """It is said where the observer's cost is; that the view failed would be another kind."""
+    notes = [Annotation(kind=kind, at_ns=0, detail="9", duration_ns=50 * MS) for kind in ("view", "view beside")]
+    assert () == doubts((call(*notes),))
+    assert ("viewer: 9, 50.0 ms",) == doubts((call(msgspec.structs.replace(notes[0], kind="viewer")),))

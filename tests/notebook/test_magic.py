@@ -123,7 +123,10 @@ def test_budgets_are_judged_in_the_table(shell: Any) -> None:
         ("%llmtime # only a comment", "no code to time"),
         ("%%llmtime x = 1\ny = 2", "'x = 1' stands behind the options"),
         ("%%llmtime --name two words\ny = 2", "'words' stands behind the options"),
-        ("%%llmtime --last\ny = 2", "--last shows the last result and times nothing"),
+        ("%%llmtime --last\ny = 2", "--last times nothing; write %llmtime --last on its own"),
+        ("%%llmtime --history\ny = 2", "--history times nothing"),
+        ("%%llmtime --baseline ../x\ny = 2", "--baseline '../x'; expected letters, digits"),
+        ("%%llmtime --live frob\ny = 2", "live view 'frob'; expected one of auto, widget, text, off"),
         ("get_ipython().run_cell_magic('llmtime', '--frob', '1')", "no option --frob"),
         ("get_ipython().run_cell_magic('llmtime', '', '  ')", "no code to time"),
     ],
@@ -347,5 +350,7 @@ def test_help_documents_the_magic(shell: Any, capsys: pytest.CaptureFixture[str]
     for cell in ("%%llmtime?", "%llmtime?"):
         shell.run(cell)
         shown = capsys.readouterr().out
-        for option in ("-r R", "-w W", "-v NAME", "-o", "-q", "--budget", "--name", "--time-budget", "--last"):
+        for option in ("-r R", "-w W", "-v NAME", "-o", "-q", "--budget", "--name", "--time-budget", "--live"):
+            assert option in shown
+        for option in ("--baseline", "--strict", "--force", "--last", "--history", "--compare", "--export"):
             assert option in shown

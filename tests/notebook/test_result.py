@@ -11,7 +11,7 @@ import pytest
 from llm_latency.core.environment import Environment
 from llm_latency.core.measurement import Measurement, from_json
 from llm_latency.core.trace import Annotation, Request, Trace
-from llm_latency.notebook.result import METADATA_KEY, bundle, publish
+from llm_latency.notebook.result import METADATA_KEY, bundle, publish, sentence
 from llm_latency.report.html import html
 from llm_latency.report.text import table
 
@@ -49,8 +49,20 @@ def test_words_stand_where_nothing_has_run() -> None:
     assert "<div>cell: no times, since it gave a &lt;generator&gt;</div>" == data["text/html"]
 
 
-def test_no_call_is_said_in_words(shell: Any) -> None:
-    """An output without a measurement has no metadata of ours."""
-    publish(shell.ip, None)
-    assert ["llm-latency: no call finished"] == shell.tables
-    assert {} == shell.outputs[0]["metadata"]
+def test_a_sentence_is_escaped_and_has_no_metadata(shell: Any) -> None:
+    """Words alone, in both forms; shown below the cell, it has no name by which to be replaced."""
+    assert publish(shell.ip, sentence("<b>no</b> call\x1b")) is None
+    (output,) = shell.outputs
+    assert "<b>no</b> call\\x1b" == output["data"]["text/plain"]
+    assert "<div>&lt;b&gt;no&lt;/b&gt; call\\x1b</div>" == output["data"]["text/html"]
+    assert ({}, None) == (output["metadata"], output["transient"])
+
+
+def test_an_output_that_is_kept_can_be_replaced(shell: Any) -> None:
+    """Its name is made up anew each time; who replaces it hands the name on."""
+    names = [publish(shell.ip, ({"text/plain": text}, {}), keep=True) for text in "ab"]
+    assert names[0] == publish(shell.ip, ({"text/plain": "c"}, {}), update=names[0])
+    assert ["a", "b", "c"] == shell.tables
+    assert [{"display_id": names[i]} for i in (0, 1, 0)] == [output["transient"] for output in shell.outputs]
+    assert [False, False, True] == [output["update"] for output in shell.outputs]
+    assert names[0] != names[1]

@@ -172,6 +172,51 @@ def test_a_reading_after_the_end_opens_nothing(tasks: FakeTasks) -> None:
     assert ({}, [(0, 0)]) == (queue._files, queue.readings)
 
 
+def test_a_glance_is_of_the_asking_thread_and_adds_no_reading(tasks: FakeTasks) -> None:
+    """What it has waited since the beginning; one that was born since then, all that it waited."""
+    own = threading.get_native_id()
+    tasks.set(own, 5, 3)
+    queue = RunQueue(cores=2)
+    queue.begin()
+    assert queue.waited_ns() is None  # nothing has begun
+    queue.start(0)
+    tasks.set(own, 50, 12)
+    assert (9 * MS, 9 * MS) == (queue.waited_ns(), queue.waited_ns())
+    found: list[int | None] = []
+
+    def ask() -> None:
+        tasks.set(threading.get_native_id(), 1, 7)
+        found.append(queue.waited_ns())
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    thread.join()
+    queue.close()
+    assert ([7 * MS], [(0, 0)]) == (found, queue.readings)
+    assert (None, {}) == (queue.waited_ns(), queue._files)
+
+
+def test_a_glance_inside_a_reading_is_left_out(tasks: FakeTasks, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a reading inside a reading is: it would wait for itself."""
+    own = threading.get_native_id()
+    tasks.set(own, 0, 0)
+    queue = RunQueue(cores=2)
+    queue.begin()
+    queue.start(0)
+    real, found = os.pread, list[int | None]()
+
+    def pread(descriptor: int, size: int, offset: int) -> bytes:
+        found.append(queue.waited_ns())
+        return real(descriptor, size, offset)
+
+    monkeypatch.setattr(os, "pread", pread)
+    queue.read(100 * MS)
+    assert 0 == queue.waited_ns()
+    monkeypatch.undo()
+    queue.close()
+    assert [None, None] == found
+
+
 def test_threads_that_read_while_another_closes_raise_nothing() -> None:
     """Three threads read as fast as they can while watches open and close."""
     queues = [RunQueue(cores=2) for _ in range(60)]

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from llm_latency.core.trace import Annotation
 from llm_latency.record import disturbances
 from llm_latency.record.clock import HostClock
 from llm_latency.record.devices.device import Telemetry
@@ -214,3 +215,34 @@ def test_energy_that_is_not_known_is_none() -> None:
 def test_only_what_grew_is_told() -> None:
     """A counter that is new, equal or smaller is not."""
     assert {"a": 2} == grown_since({"a": 1, "b": 2, "c": 5}, {"a": 3, "b": 2, "c": 4, "d": 9})
+
+
+def test_what_was_heard_is_told_once_in_the_middle_of_a_call(quiet: Path) -> None:
+    """A collection that has ended and is long, a note; not one that still runs, and nothing a second time."""
+    clock = ManualClock()
+    heard = Disturbances(clock)
+    before = list(gc.callbacks)
+    heard.begin()
+    (callback,) = [found for found in gc.callbacks if found not in before]
+    assert () == heard.heard()
+
+    def collect(took: str, *, ends: bool = True) -> None:
+        callback("start", {})
+        clock.advance(took)
+        if ends:
+            callback("stop", {})
+
+    collect("1 ms")
+    collect("99 µs")
+    heard.annotations.append(Annotation(kind="compile", at_ns=7))
+    told = [heard.heard(), heard.heard()]
+    collect("5 ms", ends=False)
+    told.append(heard.heard())
+    callback("stop", {})
+    told.append(heard.heard())
+    heard.end(clock.now_ns())
+    assert [[("compile", 7), ("gc", 0)], [], [], [("gc", 1_099_000)]] == [
+        [(note.kind, note.at_ns) for note in notes] for notes in told
+    ]
+    # Asking in between takes nothing away from what is noted at the end.
+    assert [("compile", 7), ("gc", 0), ("gc", 1_099_000)] == [(note.kind, note.at_ns) for note in heard.annotations]

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from llm_latency.core.measurement import Measurement
-from llm_latency.core.trace import Trace
+from llm_latency.core.trace import Annotation, Trace
 from llm_latency.errors import DeviceError
 from llm_latency.record.clock import HostClock
-from llm_latency.record.devices.cpu import Cpu
-from llm_latency.record.devices.device import Device, Telemetry
-from llm_latency.record.devices.session import Session, main_peak
-from llm_latency.record.devices.used import Used, places, shared
+from llm_latency.record.contention import RunQueue
+from llm_latency.record.devices.device import Telemetry
+from llm_latency.record.devices.used import Used
+from llm_latency.record.gauges import Gauges
 from llm_latency.record.measure import measure
 from llm_latency.record.observe.stream import stream
 from llm_latency.record.timed import timed
@@ -25,14 +25,6 @@ from llm_latency.testing import FakeDevice, ManualClock, ScriptedModel
 
 MS = 1_000_000
 GIB = 2**30
-
-
-@pytest.fixture(autouse=True)
-def _devices_of_its_own() -> Iterator[None]:
-    """A test that fakes `find` leaves no device behind."""
-    shared.cache_clear()
-    yield
-    shared.cache_clear()
 
 
 def ahead(clock: ManualClock, device: FakeDevice, *, host: str, work: str, steps: int = 4) -> Iterator[int]:
@@ -234,146 +226,6 @@ def test_a_device_that_is_lost_in_the_middle_keeps_the_calls_before() -> None:
     assert ((0.005, 0.005), False) == (measured.total.values, measured.complete)
 
 
-class Drifting:
-    """A device whose clock runs `rate` as fast as the host's and began at another instant; each wait takes 10 µs."""
-
-    def __init__(self, clock: ManualClock, rate: float) -> None:
-        self.clock, self.rate = clock, rate
-
-    def synchronize(self) -> None:
-        """Take 10 µs."""
-        self.clock.advance("10 µs")
-
-    def mark(self) -> int:
-        """The instant on the device's own clock; it is 5 µs until the mark is passed."""
-        return round((self.clock.now_ns() + 5_000) * self.rate) + 123_456
-
-    def elapsed(self, marks: Any) -> tuple[int, ...]:
-        """From the first."""
-        return tuple(mark - marks[0] for mark in marks)
-
-    def reset_peak(self) -> None:
-        """Nothing to reset."""
-
-    def peak_bytes(self) -> None:
-        """Nothing is known."""
-
-    def telemetry(self) -> None:
-        """The same."""
-
-    def describe(self) -> dict[str, object]:
-        """Its name."""
-        return {"device": "drifting"}
-
-
-def test_a_devices_clock_that_runs_apart_is_fixed_at_both_ends() -> None:
-    """One part in ten thousand over ten seconds would be 1 ms at the end."""
-    clock = ManualClock(7)
-    device: Device = Drifting(clock, 1.0001)
-    session = Session(device, clock)
-    session.begin()
-    marks = []
-    for _ in range(10):
-        clock.advance("1 s")
-        marks.append((device.mark(), clock.now_ns() + 5_000))
-    session.end()
-    found = session.instants([mark for mark, _ in marks])
-    assert found is not None
-    assert [expected for _, expected in marks] == pytest.approx(list(found), abs=2)
-
-
-def test_a_device_that_a_call_came_upon_is_fixed_at_its_end() -> None:
-    """It had no beginning: instants count back from the last anchor."""
-    clock = ManualClock()
-    session = Session(Drifting(clock, 1.0), clock)
-    mark = session.device.mark()
-    clock.advance("1 s")
-    session.end()
-    assert (5_000,) == session.instants([mark])
-    assert session.instants([]) is None
-    assert session.instants([None]) is None
-
-
-@pytest.mark.parametrize(
-    ("peaks", "main"),
-    [(None, None), ({}, None), ({"rss": 5}, 5), ({"allocated": 3, "reserved": 9}, 3), ({"reserved": 9}, None)],
-)
-def test_what_was_allocated_stands_for_memory(peaks: dict[str, int] | None, main: int | None) -> None:
-    """Else resident memory."""
-    assert main == main_peak(peaks)
-
-
-@pytest.mark.parametrize(
-    ("model", "expected"),
-    [
-        (None, ()),
-        (SimpleNamespace(device="cuda:1"), ("cuda:1",)),
-        (SimpleNamespace(parameters=lambda: iter([SimpleNamespace(device="mps:0")])), ("mps:0",)),
-        (SimpleNamespace(parameters=lambda: iter([])), ()),
-        (SimpleNamespace(device="cpu", hf_device_map={"a": 1, "b": 0, "c": "cpu"}), ("cuda:0", "cuda:1")),
-        (SimpleNamespace(device="cpu", hf_device_map={"a": "disk", "b": "cpu"}), ("cpu",)),
-        (SimpleNamespace(device="cpu", hf_device_map={}), ("cpu",)),
-    ],
-)
-def test_a_model_says_where_it_lies(model: object, expected: tuple[str, ...]) -> None:
-    """On one device, on several by accelerate's map, or nowhere."""
-    assert expected == places(model)
-
-
-def test_a_given_device_stands_for_all() -> None:
-    """Whatever the models say."""
-    device = FakeDevice(ManualClock())
-    used = Used(device)
-    used.expect((SimpleNamespace(device="cuda:0"),))
-    assert (device, (device,)) == (used.of(SimpleNamespace(device="cuda:0")), used.all)
-
-
-def test_a_device_is_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its pool of events is filled once for a recording; the CPU is always there."""
-    used = Used()
-    made: list[tuple[str, ...]] = []
-
-    def find(*names: str) -> Device:
-        made.append(names)
-        return FakeDevice(ManualClock(), device="+".join(names))
-
-    monkeypatch.setattr("llm_latency.record.devices.used.find", find)
-    one = used.of(SimpleNamespace(device="cuda:0"))
-    used.expect((SimpleNamespace(device="cuda:0"), SimpleNamespace(device="cuda:1"), object()))
-    assert one is used.of(SimpleNamespace(device="cuda:0"))
-    assert ([("cuda:0",), ("cuda:1",)], 3) == (made, len(used.all))
-    assert (True, used.all[-1]) == (isinstance(used.all[0], Cpu), used.of(None))
-
-
-def test_an_accelerator_that_the_process_has_used_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cell may call torch without any model; one that is not there is no error before it is called."""
-    cuda = SimpleNamespace(is_initialized=lambda: True, current_device=lambda: 2)
-    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda, xpu=None))
-    used = Used()
-    made: list[tuple[str, ...]] = []
-
-    def find(*names: str) -> Device:
-        made.append(names)
-        raise DeviceError("not here")
-
-    monkeypatch.setattr("llm_latency.record.devices.used.find", find)
-    used.expect(())
-    assert ([("cuda:2",)], 1) == (made, len(used.all))
-
-
-def test_an_accelerator_that_came_into_use_in_the_call_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By code in which no model was seen: its 300 ms of work are the call's."""
-    clock = ManualClock()
-    device = FakeDevice(clock)
-    in_use: list[str] = []
-    monkeypatch.setattr("llm_latency.record.devices.used._in_use", lambda: iter(in_use))
-    with timed("block", clock=clock) as t:
-        monkeypatch.setattr("llm_latency.record.devices.used.find", lambda *_: device)
-        in_use.append("cuda:0")
-        device.give("300 ms")
-    assert (0.3,) == t.measurement.total.values
-
-
 def test_a_thread_of_the_calls_own_has_its_delay_read(run_in_thread: Callable[[Callable[[], object]], None]) -> None:
     """Readings come from whatever thread the request runs in, at its instants."""
     model = ScriptedModel(prefill="3 ms", steps=["1 ms"] * 2)
@@ -405,3 +257,118 @@ def test_a_cpu_needs_no_marks() -> None:
     model = ScriptedModel(prefill="1 ms", steps=["1 ms"])
     (trace,) = measure(model.stream, repeat=1, warmup=0, clock=HostClock()).traces
     assert trace.requests[0].device_ns is None
+
+
+def gauges_of(clock: ManualClock, device: FakeDevice, *, outer: Sequence[Gauges] = ()) -> Gauges:
+    """Gauges of a device, not yet read."""
+    return Gauges(clock, Used(device), cores=2, outer=outer)
+
+
+def test_memory_and_what_was_heard_can_be_asked_for_in_the_middle() -> None:
+    """High-water marks until now, without beginning them anew; what was heard is told once."""
+    clock = ManualClock()
+    device = FakeDevice(clock, peaks=[{"allocated": GIB}, {"allocated": 3 * GIB}, {"allocated": 2 * GIB}])
+    gauges = gauges_of(clock, device)
+    with gauges.reading(()):
+        gauges.start(0)
+        clock.advance("2 ms")
+        readings = gauges.enter(None)
+        resets = device.reset_count
+        gauges._disturbances.annotations.append(Annotation(kind="compile", at_ns=1))
+        told = [gauges.so_far() for _ in range(2)]
+        assert resets == device.reset_count
+        gauges.leave(readings, clock.now_ns())
+    assert [{"allocated": 3 * GIB}] * 2 == [so_far.peaks for so_far in told]
+    assert [("compile",), ()] == [tuple(note.kind for note in so_far.heard) for so_far in told]
+
+
+def test_what_is_not_known_in_the_middle_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No memory that the device would tell, no delay that the system would."""
+    monkeypatch.setattr("llm_latency.record.contention._TASKS", tmp_path / "none")
+    clock = ManualClock()
+    gauges = gauges_of(clock, FakeDevice(clock))
+    with gauges.reading(()):
+        gauges.start(0)
+        so_far = gauges.so_far()
+    assert (None, None, ()) == (so_far.delay_ns, so_far.peaks, so_far.heard)
+
+
+def test_the_delay_so_far_is_a_glance(monkeypatch: pytest.MonkeyPatch) -> None:
+    """30 ms of it: the readings, which the result is made of, stay as they are."""
+    monkeypatch.setattr(RunQueue, "waited_ns", lambda _: 30 * MS)
+    clock = ManualClock()
+    gauges = gauges_of(clock, FakeDevice(clock))
+    with gauges.reading(()):
+        gauges.start(0)
+        readings = list(gauges._queue.readings)
+        assert 30 * MS == gauges.so_far().delay_ns
+        assert readings == gauges._queue.readings
+
+
+def test_a_pause_is_the_outer_watchs_too_and_stays_in_order() -> None:
+    """Whenever it was found out; one that has no length is none."""
+    clock = ManualClock()
+    device = FakeDevice(clock)
+    outer = gauges_of(clock, device)
+    inner = gauges_of(clock, device, outer=[outer])
+    inner.add_pause(50, 60)
+    inner.add_pause(10, 30)
+    outer.add_pause(35, 40)
+    inner.add_pause(70, 70)
+    inner.add_pause(80, 75)
+    assert [(10, 30), (50, 60)] == inner.pauses
+    assert [(10, 30), (35, 40), (50, 60)] == outer.pauses
+    assert (70, 65, 10) == (inner.elapsed_ns(0, 100), outer.elapsed_ns(0, 100), outer.elapsed_ns(5, 40))
+
+
+@pytest.mark.parametrize(
+    ("work", "pauses"), [("0 ms", [(10, 15)]), ("2 ms", [(12, 15)]), ("5 ms", []), ("9 ms", []), ("100 ms", [])]
+)
+def test_a_pause_behind_a_mark_begins_when_the_device_is_done(work: str, pauses: list[tuple[int, int]]) -> None:
+    """From 10 to 15 ms the host stood still: the device waited for what was left of that after its work."""
+    clock = ManualClock()
+    device = FakeDevice(clock)
+    gauges = gauges_of(clock, device)
+    with gauges.reading(()):
+        gauges.start(0)
+        clock.advance("10 ms")
+        device.give(work)
+        gauges.pause_behind(device.mark(), device, 10 * MS, 15 * MS)
+        clock.advance("5 ms")
+        gauges.wait()
+        gauges.end(clock.now_ns())
+    gauges.settle()
+    gauges.settle()
+    assert [(begin * MS, end * MS) for begin, end in pauses] == gauges.pauses
+
+
+def test_a_pause_behind_a_mark_that_tells_no_instant_is_none() -> None:
+    """A device that could not be asked: nothing is taken out of the call on a guess."""
+    clock = ManualClock()
+    gauges = gauges_of(clock, FakeDevice(clock, marks=False))
+    with gauges.reading(()):
+        gauges.start(0)
+        gauges.pause_behind(None, gauges.device, 10, 15)
+        gauges.end(20)
+    gauges.settle()
+    assert [] == gauges.pauses
+
+
+def test_requests_overlap_while_two_of_them_run() -> None:
+    """What one waits for is then no pause of the call."""
+    clock = ManualClock()
+    device = FakeDevice(clock)
+    gauges = gauges_of(clock, device)
+    with gauges.reading(()):
+        gauges.start(0)
+        one = gauges.enter(None)
+        clock.advance("1 ms")
+        gauges.pause(device, 0, is_idle=True)
+        other = gauges.enter(None)
+        assert gauges.overlaps
+        gauges.pause(device, 0, is_idle=True)
+        gauges.leave(one, 2)
+        assert not gauges.overlaps
+        gauges.pause(device, 0)  # it was not waited for, and is no CPU
+        gauges.leave(other, 3)
+    assert [(0, MS)] == gauges.pauses

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from llm_latency.core.environment import Environment
 from llm_latency.core.measurement import Measurement
-from llm_latency.core.trace import Trace
+from llm_latency.core.trace import Annotation, Trace
 from llm_latency.report.sheet import make_sheet
 
 
@@ -68,6 +69,53 @@ def test_the_observer_states_its_cost(
 ) -> None:
     """Where it is unknown, as on a manual clock, nothing is claimed."""
     assert expected == note(measured(observer_ns=cost), "observer")
+
+
+def looked(trace: Trace, *, view: tuple[int, int] | None = None, beside: tuple[int, int] | None = None) -> Trace:
+    """A call that was looked at so often and for so many ms, with its clock stopped or beside it."""
+    found = [
+        Annotation(kind=kind, at_ns=0, detail=str(told[0]), duration_ns=told[1] * 1_000_000)
+        for kind, told in (("view", view), ("view beside", beside))
+        if told is not None
+    ]
+    return msgspec.structs.replace(trace, annotations=(*trace.annotations, *found))
+
+
+@pytest.mark.parametrize(
+    ("view", "beside", "expected"),
+    [
+        ((112, 41), None, "live view 41.0 ms in 112 updates, excluded"),
+        ((1, 1), None, "live view 1.00 ms in 1 update, excluded"),
+        ((12_000, 9_000), None, "live view 9.00 s in 12,000 updates, excluded"),
+        (None, (3, 2), "live view 2.00 ms in 3 updates, beside the call, not excluded"),
+        (
+            (2, 4),
+            (1, 1),
+            "live view 4.00 ms in 2 updates, excluded; live view 1.00 ms in 1 update, beside the call, not excluded",
+        ),
+    ],
+)
+def test_the_live_view_states_its_cost(
+    measured: Callable[..., Measurement], view: tuple[int, int], beside: tuple[int, int], expected: str
+) -> None:
+    """Behind that of an emission, where this is known; what is in the times is told apart from what is not."""
+    traces = (looked(Trace(start_ns=0, stop_ns=10), view=view, beside=beside),)
+    assert [f"500 ns an emission; {expected}"] == note(measured(traces=traces), "observer")
+    assert [expected] == note(measured(traces=traces, observer_ns=None), "observer")
+
+
+def test_the_live_views_cost_is_that_of_all_calls(measured: Callable[..., Measurement]) -> None:
+    """The first call, the warm-up and the counted ones: 1, 2 and 3 + 4 looks of as many ms."""
+    cold, warm, *traces = (looked(Trace(start_ns=0, stop_ns=10), view=(n, n)) for n in (1, 2, 3, 4))
+    measurement = measured(cold=cold, warmup=(warm,), traces=tuple(traces), observer_ns=None)
+    assert ["live view 10.0 ms in 10 updates, excluded"] == note(measurement, "observer")
+
+
+def test_a_count_that_is_none_is_left_out(measured: Callable[..., Measurement]) -> None:
+    """A file of another version, or by hand: no claim is made of it."""
+    strange = Annotation(kind="view", at_ns=0, detail="many", duration_ns=5)
+    traces = (Trace(start_ns=0, stop_ns=10, annotations=(strange,)),)
+    assert [] == note(measured(traces=traces, observer_ns=None), "observer")
 
 
 def test_notes_of_the_workload_and_each_warning_once(measured: Callable[..., Measurement]) -> None:

@@ -333,7 +333,7 @@ function pool(parent, tag, count) {
 
 function drawWords(page, run, now, letters) {
   const { about, call, ended } = run;
-  const { ttft, rate, n, memory, others } = call.facts;
+  const { ttft, rate, n, memory, others, eta = about.eta } = call.facts;
   page.glyph.style.color = COLOURS[run.phase] ?? "";
   const stage = { cold: "first call", warmup: "warm-up" }[about.stage] ?? "";
   const told = /cold|first|warm/i.test(about.words);
@@ -343,7 +343,7 @@ function drawWords(page, run, now, letters) {
     name: run.name,
     words: stage && !told ? `${stage} · ${about.words}` : about.words,
     elapsed: call.since === null ? "" : `${(elapsed(run, now) / 1e6).toFixed(1)} s`,
-    eta: about.eta && !ended ? `${about.eta} left` : "",
+    eta: eta && !ended ? `${eta} left` : "",
     width: widthWords(about.width, about.aim),
     refused: ended ? "" : run.refused,
     stop: ended ? "Stop" : run.label ?? "Stop",

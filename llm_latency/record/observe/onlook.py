@@ -10,6 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import count
 from typing import Any
 
 import msgspec
@@ -19,18 +20,29 @@ from llm_latency.record.clock import Clock, HostClock
 from llm_latency.record.gauges import Gauges
 from llm_latency.record.observe.count import Segment
 from llm_latency.record.observe.log import CallLog, Fire, RequestLog
-from llm_latency.record.view import Moment, View
+from llm_latency.record.view import Guard, Moment
 
 _PULSE_S = 0.5
 _MOST_TEXTS = 12
-# A view that failed is asked no more: the user's call goes on.
 _NEVER = 1 << 62
+
+
+class _Told:
+    """How far a view has been told of a request, and the texts that it has not been told."""
+
+    __slots__ = ("entered_ns", "number", "seen", "texts")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.seen = 0
+        self.entered_ns: int | None = None
+        self.texts: deque[str] = deque(maxlen=_MOST_TEXTS)
 
 
 class Onlook:
     """Lets a view look at one call, one thread at a time, and keeps what that took."""
 
-    def __init__(self, view: View, *, clock: Clock, gauges: Gauges, call: CallLog) -> None:
+    def __init__(self, view: Guard, *, clock: Clock, gauges: Gauges, call: CallLog) -> None:
         """Look at nothing yet; `call` tells its emissions from now on."""
         call.look = self.emission
         self._view = view
@@ -42,16 +54,16 @@ class Onlook:
         self._over = threading.Event()
         self._looks = self._looks_ns = 0  # with the clock stopped
         self._beside = self._beside_ns = 0  # while the call went on
-        self._late: list[tuple[RequestLog, object, int, int]] = []
-        self._problem: str | None = None
-        self._request: RequestLog | None = None
-        self._requests = self._seen = self._entered_ns = self._looked_ns = 0
-        self._last = (0, 0)  # an instant of the clock, and the same since the call began without the pauses
-        self._texts: deque[str] = deque(maxlen=_MOST_TEXTS)
+        self._told: dict[RequestLog, _Told] = {}
+        self._numbers = count(1)
+        self._looked_ns = 0
+        self._last: tuple[int, int] | None = None  # an instant of the clock, and how much of the call was over then
+        self._settled = 0
+        self._settled_tokens = {False: 0, True: 0}
+        self._forwarding: set[str] = set()
 
-    def start(self, start_ns: int) -> None:
-        """Begin with the call; fakes have no time that passes by itself, and nobody looks beside their calls."""
-        self._last = (start_ns, 0)
+    def start(self) -> None:
+        """Begin, before the clock starts; fakes have no time that passes by itself, and nobody looks beside them."""
         if isinstance(self._clock, HostClock):
             threading.Thread(target=self._pulse, name="llm-latency view", daemon=True).start()
 
@@ -61,51 +73,44 @@ class Onlook:
         self._due_ns = _NEVER
         if self._writing.acquire(timeout=1.0):
             self._writing.release()
+        self._told.clear()  # a request knows its model, which may be large
 
     def emission(self, request: RequestLog, instant_ns: int, ids: Any = None, text: object = None) -> None:
         """Look, if it is time to, at an emission that has just been written down."""
         if isinstance(text, str):
-            self._texts.append(text)
+            self._told_of(request).texts.append(text)
+        if request.kind == "forward":
+            self._forwarding.add(request.thread)
         if instant_ns < self._due_ns or not self._writing.acquire(blocking=False):
             return
         try:
+            overlaps = self._overlaps(request)
             begin_ns = self._clock.now_ns()
-            self._look(self._moment(request, "decode", begin_ns, ids))
+            self._view.look(lambda: self._moment(request, "decode", begin_ns, ids))
             end_ns = self._clock.now_ns()
-            self._due_ns = max(self._due_ns, end_ns + self._view.period_ns)
+            due_ns = _NEVER if self._view.problem is not None else end_ns + self._view.period_ns
+            self._due_ns = max(self._due_ns, due_ns)
+            if overlaps or self._overlaps(request):
+                self._beside, self._beside_ns = self._beside + 1, self._beside_ns + end_ns - begin_ns
+                return
             self._looks, self._looks_ns = self._looks + 1, self._looks_ns + end_ns - begin_ns
             if request.gauges is None or request.readings is None:
                 return
-            # The delay while it was looked is not that of the step to come.
-            request.gauges.read(end_ns)
             if (mark := request.fires[-1][3]) is None:
                 request.gauges.pause(request.readings.device, begin_ns, is_idle=True)
             else:
-                self._late.append((request, mark, begin_ns, end_ns))
+                request.gauges.pause_behind(mark, request.readings.device, begin_ns, end_ns)
         finally:
             self._writing.release()
-
-    def settle(self) -> None:
-        """Take out of the call what a device waited for a look; it may have worked on. After its marks are located."""
-        for request, mark, begin_ns, end_ns in self._late:
-            if request.readings is None or request.gauges is None:
-                continue
-            told = request.gauges.instants(request.readings, [mark])
-            since_ns = end_ns if told is None else max(begin_ns, told[0])
-            if since_ns < end_ns:
-                request.gauges.add_pause(since_ns, end_ns)
 
     def annotations(self, stop_ns: int) -> tuple[Annotation, ...]:
         """What was looked at and what that took; nothing where nobody looked."""
         told = ((VIEW, self._looks, self._looks_ns), (BESIDE, self._beside, self._beside_ns))
-        notes = [Annotation(kind=k, at_ns=stop_ns, detail=str(n), duration_ns=ns) for k, n, ns in told if n]
-        if self._problem is not None:
-            notes.append(Annotation(kind="live view", at_ns=stop_ns, detail=self._problem))
-        return tuple(notes)
+        return tuple(Annotation(kind=k, at_ns=stop_ns, detail=str(n), duration_ns=ns) for k, n, ns in told if n)
 
     def _pulse(self) -> None:
         """Look beside the call while it emits nothing."""
-        while not self._over.wait(_PULSE_S):
+        while not self._over.wait(_PULSE_S) and self._view.problem is None:
             begin_ns = self._clock.now_ns()
             request = self._call.requests[-1] if self._call.requests else None
             is_open = request is not None and request.stop_ns is None
@@ -116,39 +121,44 @@ class Onlook:
             try:
                 if not self._over.is_set():
                     phase = "prefill" if is_open else self._call.phase or "running"
-                    self._look(self._moment(request, phase, begin_ns, None))
+                    self._view.look(lambda: self._moment(request, phase, begin_ns, None))  # noqa: B023 - called at once
                     self._beside += 1
                     self._beside_ns += self._clock.now_ns() - begin_ns
             finally:
                 self._writing.release()
 
-    def _look(self, moment: Moment) -> None:
-        try:
-            self._view.look(moment)
-        except Exception as error:  # it is inside the user's call, which goes on
-            self._due_ns = _NEVER
-            self._over.set()
-            self._problem = f"it failed and was switched off: {type(error).__name__}: {error}"
+    def _overlaps(self, request: RequestLog) -> bool:
+        """Whether others run meanwhile, whose clock must go on. A forward is known when it is over, not before."""
+        others = self._forwarding - {request.thread}
+        return bool(others) or (request.gauges is not None and request.gauges.overlaps)
+
+    def _told_of(self, request: RequestLog) -> _Told:
+        return self._told.get(request) or self._told.setdefault(request, _Told(next(self._numbers)))
 
     def _moment(self, request: RequestLog | None, phase: str, now_ns: int, ids: Any) -> Moment:
         self._looked_ns = now_ns
-        known = self._gauges.so_far(now_ns)
-        if request is not self._request and request is not None:
-            self._request, self._seen = request, 0
-            self._entered_ns, self._requests = self._since_start(request.start_ns), self._requests + 1
-        fires = [] if request is None else request.fires[self._seen :]
-        first, self._seen = self._seen, self._seen + len(fires)
-        texts = tuple(self._texts)[-len(fires) :] if fires else ()
-        self._texts.clear()
+        known = self._gauges.so_far()
+        fires: list[Fire] = []
+        texts: tuple[str, ...] = ()
+        told = _Told(0)
+        if request is not None:
+            told = self._told_of(request)
+            if told.entered_ns is None:
+                told.entered_ns = self._since_start(request.start_ns)
+            fires = _emissions(request)[told.seen :]
+            texts = tuple(told.texts)[-len(fires) :] if fires else ()
+            told.texts.clear()
+        first, told.seen = told.seen, told.seen + len(fires)
         return Moment(
             # In order of time: each is counted from the one before.
             instants_ns=tuple(self._since_start(instant) for instant, *_ in fires),
             at_ns=self._since_start(now_ns),
-            phase=phase,
-            request=self._requests,
-            entered_ns=self._entered_ns,
+            phase="forward" if phase == "decode" and not fires and first == 0 else phase,
+            request=told.number,
+            entered_ns=told.entered_ns or 0,
             first=first,
-            tokens=0 if request is None else _tokens(request, ids),
+            tokens=0 if request is None else _tokens(request),
+            total=self._total(),
             limit=None if request is None else _limit(request),
             texts=texts,
             ids=() if ids is None or request is None else _ids(request, ids, fires),
@@ -161,24 +171,44 @@ class Onlook:
 
     def _since_start(self, instant_ns: int) -> int:
         """An instant as time of the call; from the last one that was asked for, unless it lies before that."""
-        before_ns, elapsed_ns = self._last
+        before_ns, over_ns = self._last or (self._call.start_ns, 0)
         if instant_ns < before_ns:
             return self._gauges.elapsed_ns(self._call.start_ns, instant_ns)
-        elapsed_ns += self._gauges.elapsed_ns(before_ns, instant_ns)
-        self._last = (instant_ns, elapsed_ns)
-        return elapsed_ns
+        over_ns += self._gauges.elapsed_ns(before_ns, instant_ns)
+        self._last = (instant_ns, over_ns)
+        return over_ns
+
+    def _total(self) -> int:
+        """New tokens of all requests so far; streams count where nothing else emits, since they may pass it on."""
+        requests = self._call.requests
+        tokens = self._settled_tokens
+        while self._settled < len(requests) - 1 and requests[self._settled].stop_ns is not None:
+            settled = requests[self._settled]
+            tokens[settled.kind == "stream"] += _tokens(settled)
+            self._settled += 1
+        running = dict(tokens)
+        for request in requests[self._settled :]:
+            running[request.kind == "stream"] += _tokens(request)
+        return running[False] or running[True]
 
 
-def _tokens(request: RequestLog, ids: Any) -> int:
-    """New tokens so far: of all rows where the sequences are at hand, else an emission each."""
-    segments = request.facts.get("segments")
-    if ids is None or not segments:
-        return len(request.fires)
-    return int(_rows(segments[0]) * (ids.shape[1] - segments[0].length))
+def _emissions(request: RequestLog) -> list[Fire]:
+    """What has been written down and is an emission: a single forward may be an encoder's, which emits nothing."""
+    return [] if request.kind == "forward" and len(request.fires) == 1 else request.fires
+
+
+def _tokens(request: RequestLog) -> int:
+    """New tokens so far: of all rows where the sequences' lengths are known, else an emission each."""
+    fires, segments = _emissions(request), request.facts.get("segments")
+    if not fires or not segments:
+        return len(fires)
+    return int(_rows(segments[0]) * (fires[-1][1] - segments[0].length))
 
 
 def _rows(segment: Segment) -> int:
-    return max(1, segment.expanded // (getattr(segment.config, "num_beams", None) or 1))
+    """The sequences that will be returned: of beams one of each prompt, or as many as were asked for."""
+    beams, returned = (getattr(segment.config, name, None) or 1 for name in ("num_beams", "num_return_sequences"))
+    return max(1, segment.expanded // beams * returned if beams > 1 else segment.expanded)
 
 
 def _limit(request: RequestLog) -> int | None:
@@ -193,9 +223,9 @@ def _ids(request: RequestLog, ids: Any, fires: Sequence[Fire]) -> tuple[tuple[in
     """The first row's new ids of the last few emissions; reading them waits for the device."""
     lengths = [length for _, length, *_ in fires[-_MOST_TEXTS:]]
     segments = request.facts.get("segments") or ()
-    before = next((fire[1] for fire in request.fires[-len(lengths) - 1 : -len(lengths)]), None)
-    begin = before if before is not None else segments[-1].length if segments else lengths[0] - 1
-    with suppress(Exception):
+    with suppress(Exception):  # whatever was passed as sequences
+        before = next((fire[1] for fire in request.fires[-len(lengths) - 1 : -len(lengths)]), None)
+        begin = before if before is not None else segments[-1].length if segments else lengths[0] - 1
         row = ids[0, begin:].tolist()
         starts = [begin, *lengths[:-1]]
         return tuple(tuple(row[a - begin : b - begin]) for a, b in zip(starts, lengths, strict=True))
