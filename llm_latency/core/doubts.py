@@ -68,12 +68,16 @@ def _delayed(traces: Sequence[Trace]) -> Iterator[str]:
     delayed = _count_delayed(traces)
     if delayed:
         worst = max(delay_share(trace) or 0.0 for trace in traces)
-        which = "the call" if len(traces) == 1 else f"{delayed} of {len(traces)} calls"
+        which = _in_calls(delayed, len(traces))
         most = "" if len(traces) == 1 else "up to "
         yield (
             f"other programs had this process's cores for {most}{worst:.0%} of the time of {which}"
             + ("; ttft_own, tpot_own and e2e_own are without it" if any(map(has_own_time, traces)) else "")
         )
+
+
+def _in_calls(count: int, of: int) -> str:
+    return "the call" if of == 1 else f"all {of} calls" if count == of else f"{count} of {of} calls"
 
 
 def _switched(traces: Sequence[Trace]) -> Iterator[str]:
@@ -105,7 +109,7 @@ def _annotated(traces: Sequence[Trace]) -> Iterator[str]:
         words = _WORDS.get(kind, kind)
         words += f": {detail}" if detail else ""
         words += f", {show(spent_ns / 1e9, 's')}" if spent_ns else ""
-        yield words if len(traces) == 1 else f"{words} in {calls} of {len(traces)} calls"
+        yield words if len(traces) == 1 else f"{words} in {_in_calls(calls, len(traces))}"
 
 
 def _unsteady(traces: Sequence[Trace]) -> Iterator[str]:

@@ -111,7 +111,7 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return self._presenter("to_frame()").frame(self, rows)
 
     def plot(self, kind: str = "timeline", *, other: Measurement | None = None, ax: Any = None) -> Any:
-        """Draw with matplotlib and return the Axes: "timeline" of the median call, "ecdf" of itl, or "comparison".
+        """Draw with matplotlib and return the Axes: "timeline" of a middle call, "ecdf" of itl, or "comparison".
 
         `other` is a second measurement: drawn beside this one in "ecdf", set against it in "comparison". With `ax` it
         is drawn there and pyplot is left alone. Raises UsageError for another kind and without matplotlib.

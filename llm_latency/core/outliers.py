@@ -42,10 +42,8 @@ class Outliers(msgspec.Struct, frozen=True, kw_only=True):
         sides = [
             f"{count} far {side}" for count, side in ((self.slow_severe, "above"), (self.fast_severe, "below")) if count
         ]
-        return (
-            f"{name}: {' and '.join(sides)} the others, of {self.n} calls; they are counted, and something else may"
-            " have been running"
-        )
+        why = ", and something else may have been running" if self.slow_severe else ""
+        return f"{name}: {' and '.join(sides)} the others, of {self.n} calls; they are counted{why}"
 
 
 def outliers(values: Sequence[float]) -> Outliers | None:

@@ -115,8 +115,8 @@ def percentile(sample: Sample, q: float) -> float:
         needed, edge = math.ceil(1.0 / min(q, 1.0 - q) - 1e-9), ".max" if q > 0.5 else ".min"
         raise TooFewCallsError(
             f"p{q * 100:g} needs at least {needed} values and this sample has {n}; read `{edge}` instead, ask for"
-            f" more calls with `repeat={needed}`, or put the limit into the `latency_budget` marker,"
-            " which samples until it can decide"
+            f" more calls with `repeat={needed}` (`-r {needed}` in a notebook), or put"
+            " the limit into the `latency_budget` marker, which samples until it can decide"
         )
     return quantile(sample.values, q)
 

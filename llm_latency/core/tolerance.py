@@ -46,6 +46,11 @@ def tolerance(values: Sequence[float], q: float, *, level: float) -> Tolerance |
     return Tolerance(upper=math.exp(max(upper, 2 * logs[-1] - median)), assumption="log-normal, widened for an outlier")
 
 
+def mean_factor(n: int, level: float) -> float:
+    """How many standard deviations a one-sided bound of the mean of n normal values lies from it: t over sqrt(n)."""
+    return _tolerance_factor(n, 0.5, level)
+
+
 def _looks_normal(ordered: Sequence[float]) -> bool:
     """Shapiro and Francia's test at 1 %: correlation of the values with normal scores, by Royston's approximation.
 

@@ -154,7 +154,7 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def asked_work(self) -> tuple[tuple[object, ...], ...]:
         """What each request was asked to do; two calls that differ here did unequal work."""
-        return tuple((r.kind, r.rows, r.prompt_tokens, r.cached_tokens) for r in self.requests)
+        return tuple((r.kind, r.rows, r.prompt_tokens, r.cached_tokens or 0) for r in self.requests)
 
     def done_work(self) -> tuple[tuple[object, ...], ...]:
         """What each request produced: tokens of each row and why it ended."""

@@ -93,9 +93,7 @@ def excused(verdict: Verdict, own: Verdict) -> Verdict:
         return verdict
     unit = METRICS[verdict.metric].unit
     seen = "no value" if own.observed is None else show(own.observed, unit)
-    reason = (
-        f"{seen} without the delay by other programs, which is not outside of the limit; measure on a quieter machine"
-    )
+    reason = f"{seen} without the delay by other programs, which does not break the limit; measure on a quieter machine"
     return replace(verdict, outcome=UNDECIDED, reasons=(reason,))
 
 

@@ -51,9 +51,8 @@ def _kinds(trace: Trace) -> str | None:
     return " + ".join(dict.fromkeys(request.kind for request in trace.requests)) or None
 
 
-def _cached(trace: Trace) -> int | None:
-    known = [request.cached_tokens for request in trace.requests if request.cached_tokens is not None]
-    return sum(known) if known else None
+def _cached(trace: Trace) -> int:
+    return sum(request.cached_tokens or 0 for request in trace.requests)
 
 
 _ASKED: Mapping[str, Callable[[Trace], int | str | None]] = {

@@ -35,8 +35,9 @@ def show_history(desk: Desk, options: Options) -> list[Measurement] | None:
         raise UsageError("nothing has been timed yet; put %%llmtime on the first line of a cell")
     numbers = ["#", *(str(entry.number) for entry in entries)]
     lines = filled([(n, *line) for n, line in zip(numbers, listed(e.measurement for e in entries), strict=True)])
-    text = "\n".join(aligned(lines, words=(1,)))
-    desk.show(({"text/plain": text, "text/html": tabulated(lines, words=(1,))}, {}), options)
+    words = (1, *(index for index, head in enumerate(lines[0]) if head == "verdicts"))
+    text = "\n".join(aligned(lines, words=words))
+    desk.show(({"text/plain": text, "text/html": tabulated(lines, words=words)}, {}), options)
     return [entry.measurement for entry in entries] if options.output else None
 
 
@@ -51,6 +52,8 @@ def show_comparison(desk: Desk, options: Options) -> Any:
     found = [_found(desk, text, names) for text in wanted]
     newest = [entry.measurement for entry in session.entries][-2:]
     first, second = found if len(found) == 2 else (found[0], newest[-1]) if found else newest
+    if first is second:
+        raise UsageError(f"{first.name!r} is the last result itself; name another one, or time another cell")
     return _compared(desk, first, second, options)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import TypeVar
 
@@ -55,19 +55,21 @@ class Changes(ast.NodeVisitor):
     def __init__(self, namespace: Mapping[str, object]) -> None:
         self._namespace = namespace
         self._shared: dict[str, set[str]] = {}
-        self._functions: dict[str, frozenset[str]] = {}
+        self._functions: dict[str, Statement] = {}
         self._found: set[str] = set()
-        self._is_last = False
+        self._statement: Statement | None = None
 
     def of(self, statement: Statement) -> frozenset[str]:
         """Names whose object the next statement changes."""
-        self._found, self._is_last = set(), statement.is_last
+        self._found, self._statement = set(), statement
         self.visit(statement.node)
         if isinstance(statement.node, ast.FunctionDef | ast.AsyncFunctionDef):
-            self._functions[statement.node.name] = statement.may_bind
-        sharing = frozenset[str]().union(*(reachable(name, self._shared) for name in self._found))
-        is_module = {name for name in sharing if isinstance(self._namespace.get(name), ModuleType)}
-        return sharing - is_module - statement.binds
+            self._functions[statement.node.name] = statement
+        is_module = {name for name in self._found if isinstance(self._namespace.get(name), ModuleType)}
+        return frozenset(self._found - is_module - statement.binds)
+
+    def _add(self, names: Iterable[str]) -> None:
+        self._found = self._found.union(*(reachable(name, self._shared) for name in names))
 
     def visit(self, node: ast.AST) -> None:
         """Look at one node, and not into functions, which run later."""
@@ -75,41 +77,45 @@ class Changes(ast.NodeVisitor):
             return
         match node:
             case ast.For(target=target, iter=iterable):
-                self._share(target, _roots(iterable))
+                self._share(target, _roots(iterable), is_sure=False)
             case ast.Assign(targets=targets) | ast.Delete(targets=targets):
-                self._found |= set().union(*map(_stored_in, targets))
-            case ast.AugAssign(target=target) | ast.AnnAssign(target=target):
-                self._found |= _stored_in(target)
+                self._add(set().union(*map(_stored_in, targets)))
+            case ast.AugAssign(target=target):
+                self._add(_roots(target))  # of a list, all that share it
+            case ast.AnnAssign(target=target):
+                self._add(_stored_in(target))
             case ast.Expr(value=ast.Call() as call) | ast.Expr(value=ast.Await(value=ast.Call() as call)):
                 self._stands_alone(call)
             case ast.Call():
                 self._called(node)
         self.generic_visit(node)
-        if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
-            is_part = isinstance(node.value, ast.Name | ast.Attribute | ast.Subscript)
-            self._share(node.targets[0], _roots(node.value) if is_part else set())
+        if isinstance(node, ast.Assign) and len(node.targets) == 1:
+            shared = set() if isinstance(node.value, ast.Call | ast.Await) else _roots(node.value)
+            self._share(node.targets[0], shared, is_sure=self._statement is not None and node is self._statement.node)
 
     def _stands_alone(self, call: ast.Call) -> None:
         match call.func:
             case ast.Attribute(attr=method) if not _QUERY.fullmatch(method):
-                self._found |= self._objects(call.func)
+                self._add(self._objects(call.func))
             case ast.Name(id="setattr" | "delattr") if call.args:
-                self._found |= _roots(call.args[0])
-            case ast.Name(id=name) if name in self._functions and not self._is_last:
+                self._add(_roots(call.args[0]))
+            case ast.Name(id=name) if name in self._functions and not self._is_last():
                 # Called for what it does; the last value of a cell is called for what it shows.
-                self._found |= {argument.id for argument in call.args if isinstance(argument, ast.Name)}
+                self._add({argument.id for argument in call.args if isinstance(argument, ast.Name)})
 
     def _called(self, call: ast.Call) -> None:
         if isinstance(call.func, ast.Name):
-            self._found |= self._functions.get(call.func.id, frozenset())  # its `global` names
+            calls = {name: {*function.later} for name, function in self._functions.items()}
+            for name in reachable(call.func.id, calls) & set(self._functions):
+                self._add(self._functions[name].may_bind)  # its `global` names
         if isinstance(call.func, ast.Attribute) and not call.func.attr.startswith("_"):
             method = call.func.attr
             if _CHANGE.fullmatch(method):
-                self._found |= self._objects(call.func)
+                self._add(self._objects(call.func))
             if _MOVE.fullmatch(method):
-                self._found |= {name for name in self._objects(call.func) if self._moves_in_place(name)}
+                self._add({name for name in self._objects(call.func) if self._moves_in_place(name)})
             if (method == "shuffle" or method.endswith("_")) and call.args:
-                self._found |= _roots(call.args[0])
+                self._add(_roots(call.args[0]))
 
     def _objects(self, method: ast.Attribute) -> set[str]:
         """What the method is called on: things with a state that have it, since a mistyped one has never run."""
@@ -125,14 +131,18 @@ class Changes(ast.NodeVisitor):
                 found.add(name)
         return found
 
+    def _is_last(self) -> bool:
+        return self._statement is not None and self._statement.is_last
+
     def _moves_in_place(self, name: str) -> bool:
         value = self._namespace.get(name)
         return isinstance(value, Mapping) or "named_parameters" in dir(type(value))  # a tokenizer's output, a module
 
-    def _share(self, target: ast.expr, roots: set[str]) -> None:
-        for name in [name.id for name in names_of(target)]:
-            for other in self._shared.pop(name, set()):
-                self._shared[other].discard(name)
+    def _share(self, target: ast.expr, roots: set[str], *, is_sure: bool) -> None:
+        for name in [name.id for name in names_of(target) if isinstance(name.ctx, ast.Store)]:
+            others = self._shared.pop(name, set()) if is_sure and name not in roots else set()
+            for other in others:  # still parts of each other, without this name between them
+                self._shared[other] = (self._shared[other] | others) - {name, other}
             is_value = name in self._namespace and isinstance(
                 self._namespace[name], int | float | str | bytes | tuple | None
             )
@@ -167,8 +177,14 @@ def _roots(node: ast.expr) -> set[str]:
             return _roots(value)
         case ast.Await(value=value) | ast.Call(func=ast.Attribute(value=value)):
             return _roots(value)
-        case ast.Call(args=parts) | ast.Tuple(elts=parts) | ast.List(elts=parts):
+        case ast.Call(args=parts) | ast.Tuple(elts=parts) | ast.List(elts=parts) | ast.BoolOp(values=parts):
             return set[str]().union(*map(_roots, parts))
+        case ast.Dict(values=parts):
+            return set[str]().union(*map(_roots, parts))
+        case ast.ListComp(generators=parts) | ast.SetComp(generators=parts) | ast.DictComp(generators=parts):
+            return set[str]().union(*(_roots(part.iter) for part in parts))
+        case ast.BinOp(left=one, right=other) | ast.IfExp(body=one, orelse=other):
+            return _roots(one) | _roots(other)
     return set()
 
 

@@ -35,7 +35,7 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
         words = [f"wrote {self.path}: {', '.join(self.budgets)}"]
         words += [f"fixtures {', '.join(self.fixtures)}"] if self.fixtures else []
         words += [f"say in it how {', '.join(self.unresolved)} is made"] if self.unresolved else []
-        return "; ".join(words)
+        return "; ".join([*words, f"run it with pytest {self.path}"])
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
@@ -178,7 +178,7 @@ def _heading(
 ) -> Heading:
     on = f" on {measurement.recorded_at[:10]}" if measurement.recorded_at else ""
     paragraphs = [
-        f"Made by `%llmtime --export` from the cell {measurement.name}{on}.",
+        f"Made by `%llmtime --export` from the cell {measurement.name!r}{on}.",
         f"Measured there: {'; '.join(limit.basis for limit in limits)}.",
     ]
     if where := ", ".join(machine(measurement.environment)):

@@ -115,7 +115,7 @@ class Magic:
                 return ACTIONS[options.action or "--baseline"](self.desk, options)
             code = _code_of(options, cell)
         namespace = self.shell.user_ns if local_ns is None else local_ns
-        name = " ".join(code.split())[:_LONGEST_NAME] if cell is None else self._cell_name()
+        name = _shortened(" ".join(code.split())) if cell is None else self._cell_name()
         with _usage():
             source = self.shell.transform_cell(code)
         calls = self._start(options, name=name, source=source, namespace=namespace)
@@ -207,6 +207,10 @@ def _take(namespace: dict[str, Any], value: object) -> object:
     """Give the value to show, and leave no name behind."""
     namespace.pop(OUT, None)
     return value
+
+
+def _shortened(code: str) -> str:
+    return code if len(code) <= _LONGEST_NAME else f"{code[: _LONGEST_NAME - 1]}…"
 
 
 def _require_kept(measurement: Measurement) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import keyword
 import re
 
@@ -162,8 +163,10 @@ def _scan(line: str, flags: set[str], values: dict[str, list[str]]) -> str:
             values.setdefault(option, []).append(_unquoted(value[1]))
             rest = rest[value.end() :]
         else:
+            close = difflib.get_close_matches(option, [*_FLAGS, *_VALUED, *_ACTIONS], n=1)
+            hint = f"did you mean {close[0]}? Known" if close and option.startswith("--") else "known"
             raise UsageError(
-                f"%llmtime has no option {option}; known: {KNOWN}. Code that begins with a dash goes behind --"
+                f"%llmtime has no option {option}; {hint}: {KNOWN}. Code that begins with a dash goes behind --"
             )
 
 

@@ -12,6 +12,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
+from typing import NamedTuple
 
 import msgspec
 
@@ -96,6 +97,18 @@ def trace(
     return made.found(names, perhaps=perhaps, bound=bound)
 
 
+class _Need(NamedTuple):
+    """A name as it was before the statement `end`, read by statements (the one that names it last).
+
+    It is not `is_sure` that it is read at all.
+    """
+
+    users: tuple[int, ...]
+    name: str
+    end: int
+    is_sure: bool
+
+
 class _Trace:
     """The slice of a session that some names need, and its statements in groups (by union-find)."""
 
@@ -118,29 +131,32 @@ class _Trace:
         self._names: set[str] = set()
 
     def _reading(self, bound: frozenset[str], names: set[str]) -> tuple[Statement, ...]:
-        """Definitions that are reached from the names and read what is bound."""
+        """Definitions that are reached from the names and read what is bound, or set what the cell reads."""
         found: dict[int, Statement] = {}
         reached, pending = set[str](), list(names)
         while pending:
             if (name := pending.pop()) not in reached:
                 reached.add(name)
-                makers = [self._statements[index] for index in self._chain(name, self._end)]
-                pending += set[str]().union(*(one.reads | one.later for one in makers))
-                is_definition = len(makers) == 1 and isinstance(makers[0].node, DEFINITIONS)
-                if is_definition and name not in bound and (makers[0].reads | makers[0].later) & bound:
-                    found[makers[0].index] = makers[0]
-                    bound |= {name}
-                    reached, pending = set(), list(names)
+                for one in [self._statements[index] for index in self._chain(name, self._end)]:
+                    is_definition = isinstance(one.node, DEFINITIONS) and name in one.binds
+                    pending += [*one.later, *(one.reads if is_definition else ())]
+                    if is_definition and name not in bound and (one.later & bound or one.may_bind & (bound | names)):
+                        found[one.index] = one
+                        bound |= {name}
+                        reached, pending = set(), list(names)
         return tuple(found[index] for index in sorted(found))
 
     def found(self, names: Iterable[str], *, perhaps: Iterable[str], bound: frozenset[str]) -> Provenance:
         names = {*names, *(name for name in perhaps if self._chain(name, self._end))}
         within = self._reading(bound, names)
-        inner = frozenset[str]().union(*(one.reads | one.later for one in within)) - bound
+        inner = frozenset[str]().union(*(one.later for one in within)) - bound
+        # What they may need before the cell's own code has bound it: defaults, decorators, bases, an early call.
+        inner = inner.union(*(one.reads for one in within))
+        inner |= {name for one in within for name in one.later & bound if self._chain(name, self._end)}
         self._names |= (names | inner) - {name for one in within for name in one.binds}
         settings = self._settings()
-        self._slice([((), name, self._end) for name in self._names])
-        self._slice([((index,), name, self._end) for index in settings for name in self._statements[index].reads])
+        self._slice([_Need((), name, self._end, True) for name in self._names])
+        self._slice([_Need((index,), name, self._end, True) for index in settings for name in self._reads(index)])
         while self._joined_two():
             pass
         top = self._module_level()
@@ -159,6 +175,9 @@ class _Trace:
             within=within,
         )
 
+    def _reads(self, index: int) -> frozenset[str]:
+        return self._statements[index].reads
+
     def _chain(self, name: str, end: int) -> tuple[int, ...]:
         """Statements before `end` that made the name what it is there: the last sure binding and what came after."""
         if (name, end) in self._chains:
@@ -167,8 +186,9 @@ class _Trace:
         is_explained = False
         for statement in reversed(self._statements[:end]):
             if name in statement.binds:
-                chain += [statement.index] if statement.is_usable else []
-                is_explained = statement.is_usable
+                is_deleted = isinstance(statement.node, ast.Delete)
+                chain += [] if is_deleted else [statement.index]
+                is_explained = (is_explained or not is_deleted) and statement.is_usable
                 break
             if (name in statement.may_bind or name in self._changed[statement.index]) and statement.is_usable:
                 chain.append(statement.index)
@@ -176,37 +196,42 @@ class _Trace:
         found = self._chains[name, end] = tuple(reversed(chain)) if is_explained else ()
         return found
 
-    def _slice(self, wanted: list[tuple[tuple[int, ...], str, int]]) -> None:
-        """Follow what is read back to what made it: (statements that read, the innermost last; a name; until when)."""
+    def _slice(self, wanted: list[_Need]) -> None:
+        """Follow what is read back to what made it."""
         seen = set(wanted)
         while wanted:
-            users, name, end = wanted.pop()
-            more = self._needs(users, name, end)
+            more = self._needs(wanted.pop())
             wanted += more - seen
             seen |= more
 
-    def _needs(self, users: tuple[int, ...], name: str, end: int) -> set[tuple[tuple[int, ...], str, int]]:
+    def _needs(self, need: _Need) -> set[_Need]:
+        """Join the statements that made a name, and say what they need in turn."""
+        users, name, end, is_sure = need
         chain, final = self._chain(name, end), self._chain(name, self._end)
         if self._is_module_by_other_means(name, final):
             chain = final = ()
         if not chain and not final and not self._explained_without_statement(name):
+            if not is_sure:
+                return set()
             self._unresolved.add(name)
-        for user in users[-1:]:
-            self._uses.setdefault(user, set()).add(name)
         self._join(*chain)
+        more = set[_Need]()
         if chain and chain != final:
             self._join(*users, *chain)
-        more: set[tuple[tuple[int, ...], str, int]] = {((), name, self._end)} if final else set()
+        elif users:
+            self._uses.setdefault(users[-1], set()).add(name)
+            more |= set() if chain else {_Need((), name, self._end, is_sure)}
         for index in chain:
             statement = self._statements[index]
-            more |= {((index,), read, index) for read in statement.reads}
+            more |= {_Need((index,), read, index, is_sure) for read in statement.reads}
             through = users if index in users else (*users, index)
-            more |= {(through, read, end) for read in statement.later} | {
-                ((index,), read, self._end if isinstance(statement.node, DEFINITIONS) else index)
-                for read in statement.later
-            }
+            is_definition = isinstance(statement.node, DEFINITIONS)
+            for read in statement.later:
+                # A function is called when its name is used, and perhaps in the end; any other one perhaps at once.
+                more |= {_Need(through, read, end, is_sure and is_definition), _Need((index,), read, self._end, False)}
+                more |= set() if is_definition else {_Need((index,), read, index, is_sure)}
             for seed in self._seeds_for(statement):
-                more |= {((index,), read, seed) for read in self._statements[seed].reads}
+                more |= {_Need((index,), read, seed, is_sure) for read in self._statements[seed].reads}
         return more
 
     def _seeds_for(self, statement: Statement) -> list[int]:

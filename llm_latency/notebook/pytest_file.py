@@ -92,7 +92,9 @@ def read_cell(source: str) -> Cell:
     later = frozenset[str]().union(*(one.later for one in names))
     made = bound.union(*(one.later_binds for one in names))
     reads = frozenset[str]().union(*(one.reads for one in names)) | later
-    first = read_from_outside(kept, flags=flags) | (later - surely_bound(kept))
+    first = read_from_outside(kept, flags=flags)
+    for index, one in enumerate(names):  # a function may be called at once, and one with a name when all is bound
+        first |= one.later - surely_bound(kept if isinstance(kept[index], DEFINITIONS) else kept[:index])
     start = text.span(tree.body[0]).stop if len(body) < len(tree.body) else 0
     return Cell(
         code=_body(text, body, kept, start=start),
@@ -269,8 +271,9 @@ class _File:
         function = self._own("cell")
         test = self._own(f"test_{_slug(self._heading.cell)}")
         needed = [name for name in found.given if name in found.names]
+        first = (cell.rebound | cell.bound) & found.names
         renamed = {name for name in needed if self._fixtures[name] != name}
-        given = [f"{name}={self._fixtures.get(name, name)}" for name in sorted((cell.rebound & found.names) | renamed)]
+        given = [f"{name}={self._fixtures.get(name, name)}" for name in sorted(first | renamed)]
         outer = frozenset(needed) | cell.bound
         code = "\n".join([*(f"{one.code}\n" for one in found.within), cell.code])
         code = indented(_nonlocal(code, outer))

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from llm_latency.notebook.result import Bundle, publish
 from llm_latency.notebook.wire import Message
+from llm_latency.report.escape import plain
 from llm_latency.report.status import StatusLine
 
 _WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
@@ -111,7 +112,7 @@ class Widget:
         self._run, self._stop = setup["run"], stop
         self._is_over = False
         self._widget.on_msg(self._received)
-        words = f"llm-latency: {setup['name']} runs; this place cannot show its live view"
+        words = f"llm-latency: {plain(setup['name'])} runs; this place cannot show its live view"
         view = {"version_major": 2, "version_minor": 1, "model_id": self._widget.model_id}
         self._id = publish(shell, ({_WIDGET_MIME: view, "text/plain": words}, {}), keep=True)
 

@@ -16,6 +16,7 @@ from llm_latency.core.doubts import doubts
 from llm_latency.core.environment import Environment
 from llm_latency.core.measurement import Measurement, verdict_on
 from llm_latency.core.trace import Trace
+from llm_latency.core.work import UNEQUAL_WORK
 from llm_latency.errors import UsageError
 from llm_latency.record.clock import Clock, HostClock
 from llm_latency.record.devices.device import Device
@@ -96,6 +97,7 @@ class Recording:
         if interrupted_by is not None:
             because = f"{type(interrupted_by).__name__} after {len(traces)} counted calls"
         budgets = sampling.plan.budgets
+        changed = (because,) if because.startswith(UNEQUAL_WORK) else ()
         first = sampling.cold or next(iter(traces), None)
         return Measurement(
             name=self.name,
@@ -105,7 +107,7 @@ class Recording:
             cold=sampling.cold,
             warmup=tuple(sampling.warmup),
             stopped_because=because,
-            warnings=(*environment.warnings, *doubts(traces), *self._failed_view()),
+            warnings=(*environment.warnings, *changed, *doubts(traces), *self._failed_view()),
             verdicts=tuple(verdict_on(budget, traces, environment, level=sampling.plan.level) for budget in budgets),
             observer_ns=emission_cost_ns(self.clock, self.device) if isinstance(self.clock, HostClock) else None,
             recorded_at=datetime.now(UTC).isoformat(timespec="seconds"),

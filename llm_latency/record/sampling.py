@@ -12,6 +12,7 @@ from llm_latency.core.measurement import sample_of, verdict_on
 from llm_latency.core.stats import LEAST_FOR_INTERVAL, quantile, summarize
 from llm_latency.core.trace import Trace
 from llm_latency.core.verdict import LEVEL, LOOK_LEVEL, UNDECIDED
+from llm_latency.core.work import UNEQUAL_WORK
 from llm_latency.errors import UsageError
 
 # Successive calls agree when they lie this close; a fixed single warm-up under-reported prefill by 41 % elsewhere.
@@ -135,7 +136,7 @@ class Sampling:
         first = self._first = self._first or trace
         if trace.asked_work() != first.asked_work():
             self.cold, self.warmup, self.traces = None, [], [first]
-            self.stopped_because = f"unequal work: {_unequal(first, trace)}; the first call stays"
+            self.stopped_because = f"{UNEQUAL_WORK}: {_unequal(first, trace)}; the first call stays"
         elif stage == "cold":
             self.cold = trace
         elif stage == "warmup":

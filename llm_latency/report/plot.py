@@ -25,7 +25,7 @@ _LETTERS, _LABEL = 13, 0.7  # small letters an inch, and inches of a mark's labe
 def plot(measurement: Measurement, kind: str = "timeline", *, other: Measurement | None = None, ax: Any = None) -> Any:
     """Draw and return the matplotlib Axes; with `ax` there, and pyplot is not asked.
 
-    - "timeline": the median call, as in the report; the first call where none was counted.
+    - "timeline": a middle call, as in the report; the first call where none was counted.
     - "ecdf": the share of the gaps between emissions (itl) that are at most so long, with p50 and p95 marked, or the
       longest gap where the sample holds no p95; `other` is drawn beside it.
     - "comparison": the ratios other/measurement with their intervals, on a log axis; needs `other`.

@@ -46,15 +46,15 @@ class Timeline(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def make_timeline(measurement: Measurement) -> Timeline | None:
-    """Lay out the median call by `total`, else the first call; None where there is none or no time passed."""
-    trace = _median_call(measurement)
+    """Lay out the middle call, of two the quicker one, by `total`, else the first call; None where there is none or no time passed."""
+    trace = _middle_call(measurement)
     if trace is None or trace.elapsed_ns(trace.start_ns, trace.stop_ns) <= 0:
         return None
     total = sample_of((trace,), "total", measurement.environment).values[0]
     stacks = _stacks(trace)
     lanes = _lanes(trace, stacks[:_MOST_LANES])
     legend = tuple(_legend(trace, lanes, measurement.environment))
-    which = "first call" if not measurement.traces else "call" if len(measurement.traces) == 1 else "median call"
+    which = "first call" if not measurement.traces else "call" if len(measurement.traces) == 1 else "middle call"
     facts = [*(label for _, label in legend), *_facts(trace)] or ["no model call was seen"]
     hidden = sum(len(stack) for stack in stacks[_MOST_LANES:])
     facts += [f"{hidden} overlapping requests not drawn"] if hidden else []
@@ -68,7 +68,7 @@ def make_timeline(measurement: Measurement) -> Timeline | None:
     )
 
 
-def _median_call(measurement: Measurement) -> Trace | None:
+def _middle_call(measurement: Measurement) -> Trace | None:
     ordered = sorted(measurement.traces, key=lambda trace: trace.elapsed_ns(trace.start_ns, trace.stop_ns))
     return ordered[(len(ordered) - 1) // 2] if ordered else measurement.cold
 

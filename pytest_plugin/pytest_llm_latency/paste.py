@@ -169,17 +169,15 @@ class _File:
 
     def find(self, code: CodeType) -> _FUNCTION | ast.Lambda | None:
         """The function that was compiled to `code`; None where several could be it."""
+        functions = [node for node in ast.walk(self.tree) if isinstance(node, _FUNCTION | ast.Lambda)]
+        places = set(code.co_positions())
         found: list[_FUNCTION | ast.Lambda] = []
-        places = {place for place in code.co_positions() if None not in place}
-        for node in ast.walk(self.tree):
-            if isinstance(node, _FUNCTION):
-                first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-                found += [node] if (node.name, first) == (code.co_name, code.co_firstlineno) else []
-            elif isinstance(node, ast.Lambda) and code.co_name == "<lambda>":
-                body = node.body
-                place = (body.lineno, body.end_lineno, body.col_offset, body.end_col_offset)
-                is_it = place in places if places else node.lineno == code.co_firstlineno
-                found += [node] if is_it else []
+        if code.co_name == "<lambda>":
+            found += [node for node in functions if isinstance(node, ast.Lambda) and _place(node.body) in places]
+        # Not every body leaves its place in the code; then the line must do.
+        found = found or [
+            node for node in functions if (_name(node), _line(node)) == (code.co_name, code.co_firstlineno)
+        ]
         return found[0] if len(found) == 1 else None
 
     def body(self, node: _FUNCTION | ast.Lambda, code: CodeType) -> str | None:
@@ -198,7 +196,7 @@ class _File:
         first = node.body[1 if has_docstring else 0]
         header = [node, *ast.walk(node.args), *([node.returns] if node.returns else []), *node.body[:has_docstring]]
         after = max(getattr(part, "lineno" if part is node else "end_lineno", 0) for part in header)
-        start = min([first.lineno, *(one.lineno for one in getattr(first, "decorator_list", ()))])
+        start = _line(first)
         while start - 1 > after and self.lines[start - 2].strip()[:1] in ("#", ""):
             start -= 1
         text = self._cut(node, start=start, column=first.col_offset if first.lineno == node.lineno else 0)
@@ -206,8 +204,7 @@ class _File:
 
     def definition(self, node: _FUNCTION) -> str:
         """The whole function, at the left margin."""
-        start = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
-        return self._cut(node, start=start, column=0, keeps_return=True)
+        return self._cut(node, start=_line(node), column=0, keeps_return=True)
 
     def text_of(self, node: ast.expr) -> str:
         """An expression's text, its further lines at the left margin of its first one's."""
@@ -224,7 +221,8 @@ class _File:
             ]
             arguments = [*map(self.text_of, node.args[1:]), *keywords]
             return f"{self.text_of(node.args[0])}({', '.join(arguments)})"
-        return None if isinstance(node, ast.Name | ast.Attribute | ast.Call) else f"({self.text_of(node)})()"
+        is_called_as_it_is = isinstance(node, ast.Name | ast.Attribute | ast.Call | ast.Subscript)
+        return None if is_called_as_it_is else f"({self.text_of(node)})()"
 
     def _defaults(self, node: _FUNCTION | ast.Lambda) -> list[str] | None:
         """Parameters as assignments of their defaults; None where one has none."""
@@ -262,6 +260,20 @@ class _File:
             line if number in self.inside else line.removeprefix(margin) if line.startswith(margin) else line.lstrip()
             for number, line in enumerate(lines, start=start)
         ]
+
+
+def _place(node: ast.expr) -> tuple[int, int | None, int, int | None]:
+    return node.lineno, node.end_lineno, node.col_offset, node.end_col_offset
+
+
+def _name(node: _FUNCTION | ast.Lambda) -> str:
+    return "<lambda>" if isinstance(node, ast.Lambda) else node.name
+
+
+def _line(node: ast.AST) -> int:
+    """The line on which a statement begins, with its decorators."""
+    lines: list[int] = [decorator.lineno for decorator in getattr(node, "decorator_list", ())]
+    return min([*lines, getattr(node, "lineno", 0)])
 
 
 def _own_nodes(node: ast.AST) -> Iterable[ast.AST]:

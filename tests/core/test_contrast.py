@@ -175,7 +175,7 @@ TWO = (call(100).requests[0], call(100).requests[0])
         (
             calls(prompt_tokens=1200),
             calls(cached_tokens=3),
-            ("1,200 and 7 prompt tokens", "unknown and 3 cached tokens"),
+            ("1,200 and 7 prompt tokens", "0 and 3 cached tokens"),
         ),
         (calls(), calls(kind="stream"), ("generate and stream",)),
         (

@@ -59,7 +59,7 @@ def test_a_failure_by_others_delay_alone_is_undecided() -> None:
     wall, own = verdict(MEDIAN, *(0.3,) * 6), verdict(MEDIAN, *(0.2,) * 6)
     found = excused(wall, own)
     assert (FAIL, UNDECIDED, 0.3) == (wall.outcome, found.outcome, found.observed)
-    assert found.reasons[0].startswith("200 ms without the delay by other programs, which is not outside of the limit")
+    assert found.reasons[0].startswith("200 ms without the delay by other programs, which does not break the limit")
     assert wall is excused(wall, wall)
     assert own is excused(own, wall)
     none = excused(wall, verdict(MEDIAN))

@@ -237,7 +237,7 @@ answer = model.generate(text); np.zeros(1)
 history = history + [answer]  # kept
 Ordered(a=answer);
 '''
-EXPECTED = '''"""Made by `%llmtime --export` from the cell chat turn on 2025-11-25.
+EXPECTED = '''"""Made by `%llmtime --export` from the cell 'chat turn' on 2025-11-25.
 
 Measured there: total 5.00 s (95 % interval 5.00 s – 5.00 s, 6 calls).
 Measured on: 2 cores, torch 2.13.0.
@@ -329,7 +329,9 @@ def test_what_no_statement_explains_is_told_in_the_file_and_in_words(tmp_path: P
     assert "Limits: without an interval, what was measured and 100 % more (twice the usual 50 %)" in written
     assert "Measured there: ttft 200 ms (1 call, no interval)" in written
     assert ("files", "text") == exported.unresolved
-    assert str(exported).endswith("; fixtures files, text; say in it how files, text is made")
+    assert str(exported).endswith(
+        f"; fixtures files, text; say in it how files, text is made; run it with pytest {path}"
+    )
     assert "2 errors" not in run_pytest(path)
 
 

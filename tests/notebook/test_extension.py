@@ -17,6 +17,7 @@ def traces(ip: Any) -> tuple[object, ...]:
         sorted(ip.magics_manager.magics["line"]),
         sorted(ip.magics_manager.magics["cell"]),
         dict(ip.display_formatter.mimebundle_formatter.type_printers),
+        [type(one).__name__ for one in ip.configurables],
         sorted(name for name in ip.user_ns if not name.startswith(("_i", "_o", "In", "Out"))),
     )
 

@@ -181,7 +181,8 @@ threads = [threading.Thread(target=one, args=(count,)) for count in (40, 50)]
 def test_unloading_in_the_middle_lets_the_cell_end(run: Callable[[str], Talk]) -> None:
     """The running cell keeps its view and its table; the magic is gone afterwards and comes back when loaded."""
     talk = run(
-        "%%llmtime\nx = list(llm_latency.stream(tokens(20)))\n%unload_ext llm_latency\ny = list(llm_latency.stream(tokens(20)))"
+        "%%llmtime\nx = list(llm_latency.stream(tokens(20)))\n%unload_ext llm_latency\n"
+        "y = list(llm_latency.stream(tokens(20)))"
     )
     assert [] == talk.errors
     assert "40 new tokens" in talk.final["data"]["text/plain"]
@@ -223,7 +224,8 @@ def test_captured_and_quiet_cells_show_nothing_live(run: Callable[[str], Talk]) 
 def test_without_anywidget_there_is_a_line_of_text(run: Callable[[str], Talk]) -> None:
     """The output is text, twice a second at most, and becomes the table; asking for a widget says what is missing."""
     run(
-        "import importlib.util as u\nfound = u.find_spec\nu.find_spec = lambda n, *a: None if n == 'anywidget' else found(n, *a)"
+        "import importlib.util as u\nfound = u.find_spec\n"
+        "u.find_spec = lambda n, *a: None if n == 'anywidget' else found(n, *a)"
     )
     try:
         talk = run("%%llmtime\nx = list(llm_latency.stream(tokens(150)))")

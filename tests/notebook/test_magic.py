@@ -111,8 +111,8 @@ def test_budgets_are_judged_in_the_table(shell: Any) -> None:
 @pytest.mark.parametrize(
     ("cell", "words"),
     [
-        ("%%llmtime --frob\n1", "no option --frob; known: -r R"),
-        ("%llmtime --frob 1", "no option --frob; known: -r R"),
+        ("%%llmtime --frob\n1", "no option --frob; did you mean --force? Known: -r R"),
+        ("%llmtime --frob 1", "no option --frob; did you mean --force? Known: -r R"),
         ("%%llmtime -r 0\nx = 1", "-r 0; expected"),
         ("%%llmtime --budget 'ttft < 5'\n1", "is not a number with a unit"),
         ("%%llmtime", "no code to time"),

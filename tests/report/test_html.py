@@ -77,7 +77,7 @@ def test_only_what_an_untrusted_notebook_keeps(hostile: Measurement) -> None:
     assert "var(" not in fragment
     (image,) = [attributes for tag, attributes in tags if tag == "img"]
     assert (image["src"] or "").startswith("data:image/svg+xml;base64,")
-    assert (image["alt"] or "").startswith("Timeline of the median call")
+    assert (image["alt"] or "").startswith("Timeline of the middle call")
 
 
 def test_outside_text_is_shown_and_not_run(hostile: Measurement) -> None:

@@ -100,7 +100,7 @@ def test_a_timeline_is_the_one_of_the_report(measured: Make, pyplot: Any) -> Non
     """Bars of prefill and decode, a tick an emission, marks with their unit."""
     ax = plot(measured())
     assert ["0 s", "50 ms", "100 ms", "150 ms", "200 ms"] == labels(ax.xaxis)
-    assert "median call, 204 ms" == ax.get_legend().get_title().get_text()
+    assert "middle call, 204 ms" == ax.get_legend().get_title().get_text()
     assert ["prefill 104 ms", "decode 80.0 ms"] == legend(ax)
     bars, ticks = ax.collections[:2], ax.collections[2]
     assert [COLOURS["prefill"], COLOURS["decode"]] == [matplotlib.colors.to_hex(bar.get_facecolor()[0]) for bar in bars]

@@ -49,7 +49,7 @@ def test_the_image_is_well_formed_and_says_what_it_shows(measured: Callable[...,
     root = ElementTree.fromstring(draw(laid_out))
     assert laid_out.words == root.findtext(f"{NAMESPACE}title")
     labels = [element.text for element in root.iter(f"{NAMESPACE}text")]
-    assert ["median call, 204 ms", "prefill 104 ms", "decode 80.0 ms", "0 s", "50 ms"] == labels[:5]
+    assert ["middle call, 204 ms", "prefill 104 ms", "decode 80.0 ms", "0 s", "50 ms"] == labels[:5]
     ticks = [path.get("d", "").count("M") for path in root.iter(f"{NAMESPACE}path")]
     assert 5 == ticks[0]
 

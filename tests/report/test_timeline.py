@@ -54,7 +54,7 @@ def test_every_length_of_call_gets_a_readable_axis(measured: Callable[..., Measu
 
 def test_the_median_call_is_the_one_shown(measured: Callable[..., Measurement]) -> None:
     """Of totals 200 … 208 ms the fifth; not the first, and not the mean of any."""
-    assert "median call, 204 ms" == laid_out(measured()).title
+    assert "middle call, 204 ms" == laid_out(measured()).title
 
 
 def test_without_counted_calls_the_first_call_is_shown(measured: Callable[..., Measurement]) -> None:

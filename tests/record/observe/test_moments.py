@@ -101,6 +101,22 @@ def test_the_last_texts_are_told(bench: Bench, view: Onlooker) -> None:
     assert [("a",), tuple("efghijklmnop")] == [moment.texts for moment in view.moments]
 
 
+def test_a_text_that_comes_after_its_emission_was_told_is_lost(block: timed) -> None:
+    """The thread beside may look between the two: the texts that are told belong to the last emissions."""
+    with block:
+        log = open_request("stream", count_stream)
+        assert log is not None and log.look is not None
+        looker, told = log.look.__self__, []  # type: ignore[attr-defined]
+        for step in ["emit", "look", "text-a", "emit", "text-b", "look", "emit", "look", "text-c", "look"]:
+            if step == "emit":
+                log.fires.append((log.now_ns(), 1, None, None))
+            elif step == "look":
+                told.append(looker._moment(log, "decode", log.now_ns(), None).texts)
+            else:
+                log.look(log, -1, None, step)
+    assert [(), ("text-b",), (), ()] == told
+
+
 def test_items_that_are_no_text_have_none(view: Onlooker, block: timed) -> None:
     """Whatever a stream hands on."""
     with block:
@@ -236,22 +252,24 @@ def test_a_single_forward_emits_nothing(view: Onlooker, block: timed) -> None:
 
 
 def test_memory_and_what_happened_are_told(bench: Bench, view: Onlooker, block: timed) -> None:
-    """High-water marks of the call so far, and each disturbance once, at its time of the call."""
-    device = FakeDevice(bench.clock, peaks=[{"allocated": gib * GIB} for gib in (4, 6, 5)])
+    """High-water marks of the call so far, and each disturbance once, at its time of the call: also from before."""
+    device = FakeDevice(bench.clock, peaks=[{"allocated": gib * GIB} for gib in (4, 6, 5)], marks=False)
 
     def tokens() -> Iterator[str]:
         bench.clock.advance("10 ms")
         yield "a"
         (log,) = current_chain()
         assert log.gauges is not None
-        log.gauges._disturbances.annotations.append(Annotation(kind="compile", at_ns=log.clock.now_ns(), detail="x"))
+        bench.clock.advance("1 ms")
+        heard = log.gauges._disturbances.annotations
+        heard += [Annotation(kind="gc", at_ns=7 * MS), Annotation(kind="compile", at_ns=bench.clock.now_ns())]
         yield "b"
         yield "c"
 
     with timed("block", clock=bench.clock, device=device, view=view):
         list(stream(tokens()))
     assert [{"allocated": 6 * GIB}] * 3 == [moment.peaks for moment in view.moments]
-    assert [[], [("compile", 13 * MS)], []] == [
+    assert [[], [("gc", 7 * MS), ("compile", 11 * MS)], []] == [
         [(note.kind, note.at_ns) for note in moment.annotations] for moment in view.moments
     ]
 

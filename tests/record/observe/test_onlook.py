@@ -150,6 +150,16 @@ def test_a_request_that_begins_during_a_look_is_not_stopped_by_it(bench: Bench, 
     assert {"view": ("1", 3 * MS), "view beside": ("1", 3 * MS)} == seen(trace_of(block))
 
 
+def test_a_request_that_ends_during_a_look_was_not_stopped_by_it(bench: Bench, view: Onlooker, block: timed) -> None:
+    """It ran on in a part of it: that the first one is alone when the look ends does not make it a pause either."""
+    other = stream(iter("ab"))
+    with block:
+        next(other)
+        view.does["look"] = lambda: list(other)
+        list(stream(iter("x")))
+    assert {"view": ("1", 3 * MS), "view beside": ("1", 3 * MS)} == seen(trace_of(block))
+
+
 def test_threads_are_looked_at_one_at_a_time(bench: Bench, view: Onlooker, block: timed) -> None:
     """While one thread looks, the other emits on without waiting for it."""
     is_looking, has_emitted = threading.Event(), threading.Event()
@@ -305,7 +315,8 @@ def test_a_view_that_fails_beside_is_not_asked_again() -> None:
         for thread in threading.enumerate():
             if thread.name == "llm-latency view":
                 thread.join(10)
-    assert 1 == view.count("look")
+                assert not thread.is_alive()
+    assert ("1", 1) == (seen(trace_of(block))["view beside"][0], view.count("look"))
     assert any("RuntimeError: the comm is gone" in warning for warning in block.measurement.warnings)
 
 
