@@ -46,7 +46,10 @@ class Timeline(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def make_timeline(measurement: Measurement) -> Timeline | None:
-    """Lay out the middle call, of two the quicker one, by `total`, else the first call; None where there is none or no time passed."""
+    """Lay out the middle call by `total`, of two the quicker one, else the first call.
+
+    None where there is none or no time passed.
+    """
     trace = _middle_call(measurement)
     if trace is None or trace.elapsed_ns(trace.start_ns, trace.stop_ns) <= 0:
         return None

@@ -309,7 +309,7 @@ def test_the_whole_file(tmp_path: Path) -> None:
     assert EXPECTED == path.read_text(encoding="utf-8")
     assert ("model", "prompt") == exported.fixtures
     assert () == exported.unresolved
-    assert f"wrote {path}: total p50 < 7.5 s; fixtures model, prompt" == str(exported)
+    assert f"wrote {path}: total p50 < 7.5 s; fixtures model, prompt; run it with pytest {path}" == str(exported)
 
 
 def test_what_no_statement_explains_is_told_in_the_file_and_in_words(tmp_path: Path) -> None:
