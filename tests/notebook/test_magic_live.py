@@ -160,6 +160,7 @@ def strict(shell: Any, capsys: pytest.CaptureFixture[str], cell: str) -> Any:
         "%llmtime {} 5",
         "get_ipython().run_cell_magic('llmtime', {!r}, '5')",
         "%%llmtime -r 6 -w 0 {}\n5",
+        "%%llmtime {}\n5;",
     ],
 )
 def test_strict_raises_after_the_table(shell: Any, capsys: pytest.CaptureFixture[str], form: str) -> None:
@@ -170,6 +171,17 @@ def test_strict_raises_after_the_table(shell: Any, capsys: pytest.CaptureFixture
     assert "TOO SLOW" in shell.tables[0]
     assert (1, [], True) == (len(shell.tables), shell.hidden, isinstance(shell.names["m"], Measurement))
     assert 7 == shell.value("%%llmtime --strict --budget 'total max < 1 h'\n7")
+
+
+@pytest.mark.parametrize("form", ["%%llmtime {}\n5", "%llmtime {} 5"])
+@pytest.mark.parametrize("options", ["-o", "-q", "-o -q"])
+def test_strict_raises_also_where_nothing_is_shown(
+    shell: Any, capsys: pytest.CaptureFixture[str], form: str, options: str
+) -> None:
+    """Instead of returning the measurement, which the variable has all the same."""
+    error = strict(shell, capsys, form.format(f"--strict --budget 'total max < 1 ns' -v m {options}"))
+    assert "TOO SLOW" in str(error)
+    assert ([], [], "fail") == (shell.outputs, shell.hidden, shell.names["m"].verdicts[0].outcome)
 
 
 def test_strict_is_about_every_budget_that_is_not_kept(shell: Any, capsys: pytest.CaptureFixture[str]) -> None:

@@ -107,6 +107,14 @@ def test_budgets_are_judged_by_the_counted_calls() -> None:
     ]
 
 
+def test_warm_up_calls_are_not_judged() -> None:
+    """Nor the first: what they took is no promise."""
+    told = wire_of(repeat=9, budget="total max < 100 ms")
+    for stage, done in (("warmup", 0), ("warmup", 1), ("counted", 0)):
+        said = told.call(progress(stage=stage, done=done, elapsed_s=done + 1.0))
+        assert said is None or [("open", None)] == [(budget["mark"], budget["seen"]) for budget in said["budgets"]]
+
+
 def test_a_tick_is_said_exactly() -> None:
     """Three tokens at 100, 120 and 145 ms of a request that began at 40; two of them are new in the second."""
     told = wire_of()

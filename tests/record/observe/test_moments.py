@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,9 +15,8 @@ from llm_latency.errors import DeviceError
 from llm_latency.record.observe.attribution import current_chain, open_request
 from llm_latency.record.observe.count import Segment, count_generate
 from llm_latency.record.observe.log import RequestLog
-from llm_latency.record.observe.stream import count_stream, stream
+from llm_latency.record.observe.stream import count_stream, stream, stream_async
 from llm_latency.record.timed import timed
-from llm_latency.record.view import Moment
 from llm_latency.testing import FakeDevice, ScriptedModel
 
 MS = 1_000_000
@@ -39,6 +37,7 @@ def block(bench: Bench, view: Onlooker) -> timed:
 
 def test_moments_tell_the_call_without_its_pauses(bench: Bench, view: Onlooker) -> None:
     """From 5 ms before the request: each emission once, at its time of the call, and how many there are so far."""
+    bench.clock.advance("1 s")
     with timed("block", clock=bench.clock, device=FakeDevice(bench.clock, marks=False), view=view):
         bench.clock.advance("5 ms")
         list(stream(bench.model.stream()))
@@ -302,63 +301,15 @@ def test_a_moment_that_cannot_be_made_costs_the_view_alone(bench: Bench, view: O
     assert failed in block.measurement.warnings
 
 
-REAL: dict[str, dict[str, Any]] = {
-    "greedy": {},
-    "batch": {"rows": 3},
-    "sampling": {"do_sample": True, "num_return_sequences": 2},
-    "beams": {"rows": 2, "num_beams": 3, "num_return_sequences": 2},
-    "assisted": {"assisted": True},
-}
+@pytest.mark.asyncio
+async def test_an_asynchronous_streams_texts_are_told(view: Onlooker, block: timed) -> None:
+    """As those of a plain one."""
 
+    async def letters() -> AsyncIterator[str]:
+        for letter in "abc":
+            yield letter
 
-@pytest.mark.slow
-@pytest.mark.parametrize("mode", REAL)
-def test_a_real_generate_is_told_as_it_is_counted(mode: str) -> None:
-    """A small GPT-2 in each mode: all emissions, the tokens of all rows, and the ids that it returns."""
-    pytest.importorskip("transformers", reason="models need it: pip install -e '.[all,dev]'")
-    from models import gpt2, prompt
-
-    arguments = dict(REAL[mode])
-    rows = arguments.pop("rows", 1)
-    if arguments.pop("assisted", False):
-        arguments["assistant_model"] = copy.deepcopy(gpt2())
-    view = Onlooker()
-    with timed("block", view=view) as block:
-        out = gpt2().generate(prompt(rows, 7), max_new_tokens=9, **arguments)
-    (request,) = block.measurement.traces[0].requests
-    moments = [moment for moment in view.moments if moment.instants_ns]
-    assert list(range(len(request.emissions))) == [
-        index for moment in moments for index in range(moment.first, moment.first + len(moment.instants_ns))
-    ]
-    assert (request.new_tokens, request.new_tokens) == (moments[-1].total, moments[-1].limit)
-    if "num_beams" not in arguments:
-        assert out[0, 7:].tolist() == [token for moment in moments for ids in moment.ids for token in ids]
-
-
-def kinds(moments: list[Moment]) -> list[int]:
-    """Which request each moment is of."""
-    return [moment.request for moment in moments]
-
-
-@pytest.mark.slow
-def test_a_thread_with_a_streamer_is_looked_at(bench: Bench) -> None:
-    """The user's own thread generates and the main one prints: its emissions are told, and what that took is out."""
-    transformers = pytest.importorskip("transformers", reason="models need it: pip install -e '.[all,dev]'")
-    import threading
-
-    from models import gpt2, prompt
-
-    letters = SimpleNamespace(decode=lambda ids, **_: "".join(chr(97 + int(i) % 26) + " " for i in ids))
-    streamer = transformers.TextIteratorStreamer(letters, skip_prompt=True)
-    arguments = {"max_new_tokens": 8, "min_new_tokens": 8, "streamer": streamer}
-    thread = threading.Thread(target=gpt2().generate, args=(prompt(1, 7),), kwargs=arguments)
-    view = Onlooker()
-    with timed("block", view=view) as block:
-        thread.start()
-        "".join(streamer)
-        thread.join()
-    (trace,) = block.measurement.traces
-    assert 8 == view.moments[-1].total
-    assert {1} == set(kinds([moment for moment in view.moments if moment.instants_ns]))
-    assert {"view"} == {note.kind for note in trace.annotations if note.kind.startswith("view")}
-    assert 8 <= len(trace.pauses)
+    with block:
+        async for _ in stream_async(letters()):
+            pass
+    assert [("a",), ("b",), ("c",)] == [moment.texts for moment in view.moments]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from scripted import Bench, Onlooker, raising
@@ -240,37 +240,58 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onlook, "_PULSE_S", 0.002)
 
 
-def phases_seen(act: Callable[[Onlooker], object]) -> set[str]:
-    """The phases at which the thread beside looks, while `act` waits for its first look."""
-    view = Onlooker(period_ns=1 << 62)
-    with timed("block", view=view):
-        act(view)
-    return {moment.phase for moment in view.moments if not moment.instants_ns}
+class Waits:
+    """The event that ends looking beside, on a manual clock: each wait takes so many milliseconds, the last is over."""
+
+    def __init__(self, clock: ManualClock, *waits_ms: int) -> None:
+        self._clock, self._waits = clock, list(waits_ms)
+
+    def wait(self, _: float) -> bool:
+        """Take the next time."""
+        self._clock.advance(self._waits.pop(0) * MS)
+        return not self._waits
+
+    def is_set(self) -> bool:
+        """Not while there is something to wait for."""
+        return not self._waits
 
 
-@pytest.mark.usefixtures("often")
-def test_a_call_that_emits_nothing_is_looked_at_from_beside() -> None:
-    """While anything runs, while a phase is open, and before the first token of a request; not after it."""
-    assert {"running"} == phases_seen(lambda view: view.looked.wait(10))
+def look_from_beside(clock: ManualClock, *waits_ms: int) -> None:
+    """Do in this thread what the one beside does, which wakes up after so many milliseconds each."""
+    looker = current_chain()[-1].look.__self__  # type: ignore[union-attr]
+    over, looker._over = looker._over, Waits(clock, *waits_ms, 1)
+    looker._pulse()
+    looker._over = over
 
-    def load(view: Onlooker) -> None:
+
+def test_a_call_that_emits_nothing_is_looked_at_from_beside(bench: Bench, view: Onlooker, block: timed) -> None:
+    """While anything runs, while a phase is open, and before the first token of a request; not between its tokens."""
+
+    def tokens() -> Iterator[str]:
+        look_from_beside(bench.clock, 500)
+        yield "a"
+        look_from_beside(bench.clock, 5_000)
+        yield "b"
+
+    with block:
+        look_from_beside(bench.clock, 500)
         current_chain()[-1].phase = "load"
-        assert view.looked.wait(10)
-
-    assert {"load"} == phases_seen(load)
-
-    def prefill(view: Onlooker) -> None:
-        def tokens() -> Iterator[str]:
-            assert view.looked.wait(10)
-            yield "a"
-            view.looked.clear()
-            assert not view.looked.wait(0.05)  # it emits: the next look would be its own
-            yield "b"
-
-        view.looked.clear()
+        look_from_beside(bench.clock, 500)
+        current_chain()[-1].phase = None
         list(stream(tokens()))
+        look_from_beside(bench.clock, 500)
+    phases = [moment.phase for moment in view.moments]
+    assert ["running", "load", "prefill", "decode", "decode", "running"] == phases
+    assert {"view": ("2", 6 * MS), "view beside": ("4", 12 * MS)} == seen(trace_of(block))
 
-    assert {"prefill"} == phases_seen(prefill) - {"running"}
+
+def test_nobody_looks_from_beside_so_soon_after_a_look(bench: Bench, view: Onlooker, block: timed) -> None:
+    """A token at 0 is looked at until 3 ms; from beside half a second later, and then again half a second later."""
+    with block:
+        list(stream(iter("x")))
+        look_from_beside(bench.clock, 300, 196, 1, 400, 96, 1)
+    assert [0, 500 * MS, 1_000 * MS] == view.begun_ns
+    assert ("2", 6 * MS) == seen(trace_of(block))["view beside"]
 
 
 @pytest.mark.usefixtures("often")
