@@ -1,6 +1,6 @@
 """What the live view costs the call that it shows, what `%load_ext` costs, and how late a browser is.
 
-In a real kernel a GPT-2 shape generates with a live widget that is updated ten times a second. *An update* is how long
+In a real kernel a GPT-2 shape generates with a live widget that is updated five times a second. *An update* is how long
 the call's clock stood still for one; *the step behind it* is the first gap after an update beside the other gaps of the
 same call; *its share* is all updates of a call of some 30 s, beside its time. `%load_ext` runs in fresh processes, in
 random order within each round, beside pyinstrument's. The browser is a headless Chromium on the same machine, so that

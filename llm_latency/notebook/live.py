@@ -15,7 +15,7 @@ from llm_latency.notebook.result import Bundle, bundle, sentence
 from llm_latency.notebook.screen import Line, Output, ResultOnly, Screen, Widget, leave_in
 from llm_latency.notebook.wire import Wire
 from llm_latency.record.sampling import Plan, Progress
-from llm_latency.record.view import Moment
+from llm_latency.record.view import NEVER_NS, Moment
 
 MODES = ("auto", "widget", "text", "off")
 
@@ -35,7 +35,7 @@ class LiveView:
         shows: Callable[[Measurement | None, BaseException | None], Bundle | None],
     ) -> None:
         """Show nothing until a run begins."""
-        self.period_ns = 1 << 62
+        self.period_ns = NEVER_NS
         self._mode = mode
         self._shell = shell
         self._names = names

@@ -24,7 +24,7 @@ from llm_latency.record.devices.used import Used
 from llm_latency.record.machine import ModelFacts, read_environment
 from llm_latency.record.observe.taps import emission_cost_ns
 from llm_latency.record.sampling import Listener, Plan, Progress, Sampling
-from llm_latency.record.view import Guard, View
+from llm_latency.record.view import NEVER_NS, Guard, View
 from llm_latency.record.watch import Watch
 
 
@@ -77,7 +77,8 @@ class Recording:
 
     def watch(self) -> Watch:
         """A watch for the next call."""
-        view = self.view if self._is_live else None
+        looks = self._is_live and self.view is not None and self.view.period_ns < NEVER_NS
+        view = self.view if looks else None
         return Watch(self.name, clock=self.clock, used=self._used, modules=self.modules, view=view)
 
     def add(self, stage: str, watch: Watch) -> None:

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from llm_latency.record.sampling import Plan, Progress
 
 
+# The period of a view that looks at no call while it runs.
+NEVER_NS = 1 << 62
+
+
 class Moment(msgspec.Struct, frozen=True, kw_only=True):
     """A call as it stands at a look; times in nanoseconds since it began, with the pauses taken out.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -232,7 +233,21 @@ def test_a_widget_is_shown_sent_to_and_replaced(place: Place, made: list[FakeWid
     assert 1 == len({name for _, name, _ in place.outputs})
     first = place.display_pub.outputs[0]["data"]["application/vnd.jupyter.widget-view+json"]
     assert {"version_major": 2, "version_minor": 1, "model_id": "a model"} == first
-    assert 100_000_000 == live.period_ns
+    assert 200_000_000 == live.period_ns
+
+
+def test_a_widgets_message_is_waited_for_until_the_kernel_has_sent_it(
+    place: Place, made: list[FakeWidget], stops: list[str]
+) -> None:
+    """Behind each message its thread is asked to say when it is done; one that never does is not waited for long."""
+    asked: list[Callable[[], None]] = []
+    place.kernel = SimpleNamespace(iopub_thread=SimpleNamespace(schedule=lambda say: (asked.append(say), say())))
+    live = widget_in(place, stops)
+    live.show(tick())
+    assert 1 == len(asked)
+    place.kernel = SimpleNamespace(iopub_thread=SimpleNamespace(schedule=asked.append))
+    live.show(END)
+    assert (2, 2) == (len(asked), len(made[0].sent))
 
 
 def test_a_name_cannot_write_to_a_terminal(place: Place, made: list[FakeWidget], stops: list[str]) -> None:

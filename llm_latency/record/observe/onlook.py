@@ -20,11 +20,10 @@ from llm_latency.record.clock import Clock, HostClock
 from llm_latency.record.gauges import Gauges
 from llm_latency.record.observe.count import Segment
 from llm_latency.record.observe.log import CallLog, Fire, RequestLog
-from llm_latency.record.view import Guard, Moment
+from llm_latency.record.view import NEVER_NS, Guard, Moment
 
 _PULSE_S = 0.5
 _MOST_TEXTS = 12
-_NEVER = 1 << 62
 
 
 class _Told:
@@ -70,7 +69,7 @@ class Onlook:
     def close(self) -> None:
         """Look no more. A look of the thread beside is waited for, so that none comes after the call's end."""
         self._over.set()
-        self._due_ns = _NEVER
+        self._due_ns = NEVER_NS
         if self._writing.acquire(timeout=1.0):
             self._writing.release()
         self._told.clear()  # a request knows its model, which may be large
@@ -88,7 +87,7 @@ class Onlook:
             begin_ns = self._clock.now_ns()
             self._view.look(lambda: self._moment(request, "decode", begin_ns, ids))
             end_ns = self._clock.now_ns()
-            due_ns = _NEVER if self._view.problem is not None else end_ns + self._view.period_ns
+            due_ns = NEVER_NS if self._view.problem is not None else end_ns + self._view.period_ns
             self._due_ns = max(self._due_ns, due_ns)
             if overlaps or self._overlaps(request):
                 self._beside, self._beside_ns = self._beside + 1, self._beside_ns + end_ns - begin_ns
