@@ -6,12 +6,12 @@ import ast
 import dis
 import importlib
 import inspect
-import io
-import tokenize
 from collections.abc import Iterable, Iterator, Sequence
 from types import CodeType
 
 import msgspec
+
+from llm_latency.report.source import lines_in_strings
 
 DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 _LOADS = ("LOAD_NAME", "LOAD_GLOBAL", "LOAD_FROM_DICT_OR_GLOBALS")
@@ -120,7 +120,7 @@ def without_marker(tree: ast.Module) -> list[ast.stmt]:
 
 def indented(code: str) -> str:
     """The code four spaces further in; what lies inside of strings stays, and blank lines are one at a time."""
-    inside, lines = _lines_in_strings(code), list[str]()
+    inside, lines = lines_in_strings(code), list[str]()
     for number, line in enumerate(code.split("\n"), start=1):
         if number in inside:
             lines.append(line)
@@ -129,20 +129,6 @@ def indented(code: str) -> str:
         elif not lines or lines[-1]:
             lines.append("")
     return "\n".join(lines).strip("\n")
-
-
-def _lines_in_strings(code: str) -> set[int]:
-    """Lines, from 1, that begin inside of a string."""
-    lines, opened = set[int](), list[int]()
-    for token in tokenize.generate_tokens(io.StringIO(code).readline):
-        kind = tokenize.tok_name[token.type]
-        if kind == "STRING":
-            lines |= set(range(token.start[0] + 1, token.end[0] + 1))
-        elif kind.endswith("STRING_START"):  # f-strings, from Python 3.12 on
-            opened.append(token.start[0])
-        elif kind.endswith("STRING_END"):
-            lines |= set(range(opened.pop() + 1, token.end[0] + 1))
-    return lines
 
 
 def names_in(node: ast.stmt | ast.expr, *, flags: int = 0) -> Names:

@@ -6,16 +6,15 @@ import ast
 import builtins
 import functools
 import inspect
-import io
 import linecache
 import re
-import tokenize
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import CodeType, FunctionType
 from typing import Any
 
 from llm_latency.core.measurement import Measurement
+from llm_latency.report.source import lines_in_strings
 
 TITLE = "llm-latency: a cell to paste"
 _FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
@@ -165,7 +164,7 @@ class _File:
         linecache.checkcache(path)
         self.lines = [line.rstrip("\n") for line in linecache.getlines(path)]
         self.tree = ast.parse("\n".join(self.lines))
-        self.inside = _lines_in_strings("\n".join(self.lines))
+        self.inside = lines_in_strings("\n".join(self.lines))
 
     def find(self, code: CodeType) -> _FUNCTION | ast.Lambda | None:
         """The function that was compiled to `code`; None where several could be it."""
@@ -291,17 +290,3 @@ def _edited(line: str, node: ast.stmt, pattern: str, replacement: str) -> str:
 
 def _indent(line: str) -> str:
     return line[: len(line) - len(line.lstrip())]
-
-
-def _lines_in_strings(source: str) -> set[int]:
-    """Lines, from 1, that begin inside of a string."""
-    lines, opened = set[int](), list[int]()
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        kind = tokenize.tok_name[token.type]
-        if kind == "STRING":
-            lines |= set(range(token.start[0] + 1, token.end[0] + 1))
-        elif kind.endswith("STRING_START"):  # f-strings, from Python 3.12 on
-            opened.append(token.start[0])
-        elif kind.endswith("STRING_END"):
-            lines |= set(range(opened.pop() + 1, token.end[0] + 1))
-    return lines
