@@ -152,7 +152,8 @@ class Magic:
 
         def stays(measurement: Measurement | None, error: BaseException | None) -> Bundle | None:
             is_shown_by_itself = options.output and error is None
-            return None if options.quiet or is_shown_by_itself else result_of(measurement)
+            was_refused = measurement is None and isinstance(error, UsageError)
+            return None if options.quiet or is_shown_by_itself or was_refused else result_of(measurement)
 
         mode = "off" if options.quiet else options.live
         view = LiveView(mode, shell=self.shell, names=user_ns, shows=stays)

@@ -81,6 +81,8 @@ def parse_options(line: str, defaults: Defaults = Defaults()) -> Options:  # noq
     if len(asked) > 1:
         raise UsageError(f"{' and '.join(asked)} are different things to do; write a line for each")
     action, code = next(iter(actions), None), rest.strip()
+    # A semicolon silences a line, as everywhere in IPython; that of code stays with it.
+    code = code if action is None else code.removesuffix(";").rstrip()
     return Options(
         plan=_plan(last, values.get("--budget", list(defaults.budgets)), defaults),
         quiet="-q" in flags,
@@ -149,7 +151,7 @@ def _scan(line: str, flags: set[str], values: dict[str, list[str]]) -> str:
         elif match := _SHORT.match(rest):
             # As getopt does: -qo is -q -o, and -r5 is -r 5.
             option, attached = f"-{match[1][0]}", match[1][1:]
-            dash = "-" if option in _FLAGS and attached else ""
+            dash = "-" if option in _FLAGS and attached not in ("", ";") else ""
             rest = dash + attached + rest[match.end() :]
         else:
             return rest

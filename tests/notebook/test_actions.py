@@ -324,3 +324,18 @@ def test_the_last_result_is_not_compared_with_itself(
     """`--compare A` sets the last result beside A, which must be another one."""
     timed(desk, "a", "b")
     assert "'b' is the last result itself" in refused(shell, capsys, "%llmtime --compare b")
+
+
+def test_a_semicolon_silences_an_action(shell: Any, desk: Desk) -> None:
+    """`%llmtime --last -o;` is what it is without, but for Out."""
+    timed(desk, "a", "b")
+    assert shell.value("%llmtime --last -o;") is None
+    assert shell.value("%llmtime --compare a b;") is None
+    assert "first: a" in shell.tables[-1]
+
+
+def test_a_refused_view_leaves_only_the_refusal(shell: Any, desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    """No widget here: nothing ran, and there is no result to speak of."""
+    shell.run("%%llmtime --live widget\nx = 1")
+    assert "no live widget" in capsys.readouterr().out
+    assert ([], False) == (shell.outputs, "x" in shell.names)
