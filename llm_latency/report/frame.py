@@ -12,7 +12,7 @@ from llm_latency.core.metrics import METRICS, gaps
 from llm_latency.core.stats import per_call
 from llm_latency.core.trace import Trace
 from llm_latency.errors import UsageError
-from llm_latency.report.library import library
+from llm_latency.report.installed import library
 
 
 def to_frame(measurement: Measurement, rows: str = "calls") -> Any:

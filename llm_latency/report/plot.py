@@ -13,7 +13,7 @@ from llm_latency.core.units import SCALES, show
 from llm_latency.errors import UsageError
 from llm_latency.report.contrast import compare
 from llm_latency.report.escape import plain
-from llm_latency.report.library import library
+from llm_latency.report.installed import library
 from llm_latency.report.ratios import RATIO_COLOURS, make_ratios
 from llm_latency.report.svg import COLOURS, OTHER_COLOUR, TEXT_COLOUR
 from llm_latency.report.timeline import Timeline, make_timeline
