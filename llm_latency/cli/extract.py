@@ -18,16 +18,13 @@ from llm_latency.cli.result import PASSED, UNUSABLE, complain, deliver, print_sa
 from llm_latency.cli.saved import Saved, read_notebook
 from llm_latency.cli.version import version
 from llm_latency.core.measurement import Measurement, to_json
-from llm_latency.core.units import show
 from llm_latency.errors import UsageError
 from llm_latency.report.escape import plain
-from llm_latency.report.ruling import rule
+from llm_latency.report.listing import filled, listed
 from llm_latency.report.text import aligned
 
 SCHEMA = 1
-_SHOWN = ("ttft", "tpot", "e2e", "total")
-_HEADS = ("notebook", "cell", "name", "calls", *_SHOWN, "verdicts")
-_WORDS = (0, 1, 2, len(_HEADS) - 1)
+_WORDS = ("notebook", "cell", "name", "verdicts")
 _FACTS = ("device", "torch", "transformers")
 _NUMBERS = ("n", "p50", "low", "high", "max")
 _COLUMNS = ("notebook", "cell", "name", "recorded_at", "complete", "metric", "unit", *_NUMBERS, "definition")
@@ -112,20 +109,10 @@ def _spare_notebooks(settings: ExtractSettings) -> None:
 
 def _table(results: Sequence[Saved]) -> list[str]:
     """A line a result, without the columns that none fills."""
-    lines = [_HEADS, *(tuple(_line(one)) for one in results)]
-    filled = [index for index in range(len(_HEADS)) if any(line[index] for line in lines[1:])]
-    words = [place for place, index in enumerate(filled) if index in _WORDS]
-    return aligned([[line[index] for index in filled] for line in lines], words=words)
-
-
-def _line(one: Saved) -> Iterator[str]:
-    measurement = one.measurement
-    yield from (one.notebook, one.cell, measurement.name)
-    yield f"{len(measurement.traces):,}{'' if measurement.complete else ' (partial)'}"
-    for name in _SHOWN:
-        reading = measurement.reading(name)
-        yield show(reading.summary.center, reading.metric.unit) if reading.summary else ""
-    yield ", ".join(rule(verdict).word for verdict in measurement.verdicts)
+    where = [("notebook", "cell"), *((one.notebook, one.cell) for one in results)]
+    what = listed(one.measurement for one in results)
+    lines = filled([(*place, *line) for place, line in zip(where, what, strict=True)])
+    return aligned(lines, words=[index for index, head in enumerate(lines[0]) if head in _WORDS])
 
 
 def _content(results: Sequence[Saved], output: Output) -> bytes:

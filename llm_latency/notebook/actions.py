@@ -35,7 +35,7 @@ def show_history(desk: Desk, options: Options) -> list[Measurement] | None:
         raise UsageError("nothing has been timed yet; put %%llmtime on the first line of a cell")
     numbers = ["#", *(str(entry.number) for entry in entries)]
     lines = filled([(n, *line) for n, line in zip(numbers, listed(e.measurement for e in entries), strict=True)])
-    words = (1, *(index for index, head in enumerate(lines[0]) if head == "verdicts"))
+    words = [index for index, head in enumerate(lines[0]) if head in ("name", "verdicts")]
     text = "\n".join(aligned(lines, words=words))
     desk.show(({"text/plain": text, "text/html": tabulated(lines, words=words)}, {}), options)
     return [entry.measurement for entry in entries] if options.output else None

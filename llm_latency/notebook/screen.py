@@ -77,7 +77,7 @@ class Line:
 class Output:
     """An output of a notebook's cell that is text while calls run and becomes the result."""
 
-    period_ns = 500_000_000  # an update of an output takes 1.2 ms, p95 5 ms (design notes, 2-core VM)
+    period_ns = 500_000_000  # the page lays out the whole output anew each time
 
     def __init__(self, shell: Any) -> None:
         """Open the output."""

@@ -11,7 +11,7 @@ import msgspec
 from llm_latency.core.measurement import Measurement, load
 from llm_latency.errors import UsageError
 
-# The newest stay: a measurement of a thousand calls of a thousand tokens takes 100 MB.
+# The newest stay: a measurement of a million emissions is large (benchmarks/bench_size.py).
 _MOST = 100
 
 

@@ -92,7 +92,8 @@ def test_updates_are_few_small_and_tell_every_token(run: Callable[[str], Talk]) 
     """At most five a second and 2 kB with their headers; together they hold each emission; the text is the stream's."""
     talk = run("%%llmtime\nlen(list(llm_latency.stream(tokens(150))))")
     ticks = [(at, m) for at, m in talk.messages if m["msg_type"] == "comm_msg" and "tick" in json.dumps(m["content"])]
-    assert 4 <= len(ticks) <= 12
+    # The clock of the call bounds their number, however slow the machine: a fifth of a second lies between two.
+    assert 2 <= len(ticks) <= talk.ticks[-1]["t_us"] / 200_000 + 2
     sizes = [
         len(json.dumps({k: m[k] for k in ("header", "parent_header", "metadata", "content")}, default=str))
         for _, m in ticks
@@ -150,7 +151,7 @@ def test_a_long_silence_is_looked_at_from_beside(run: Callable[[str], Talk]) -> 
     """Where no token comes a thread looks twice a second at most; that is said, and not taken out of the times."""
     talk = run("%%llmtime\nx = list(llm_latency.stream(tokens(3, first=1.8)))")
     before = [tick for tick in talk.ticks if tick["n"] == 0]
-    assert 2 <= len(before) <= 4
+    assert 1 <= len(before) <= before[-1]["t_us"] / 500_000 + 1
     assert {"prefill"} == {tick["phase"] for tick in before}
     assert "beside the call, not excluded" in talk.final["data"]["text/plain"]
 
@@ -233,7 +234,7 @@ def test_without_anywidget_there_is_a_line_of_text(run: Callable[[str], Talk]) -
     finally:
         run("u.find_spec = found")
     lines = [content["data"]["text/plain"] for content in talk.of("update_display_data")][:-1]
-    assert 1 <= len(lines) <= 6
+    assert 1 <= len(lines)
     assert "decode" in lines[-1]
     assert "tok/s" in lines[-1]
     assert [] == talk.of("comm_open")

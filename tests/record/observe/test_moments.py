@@ -23,18 +23,6 @@ MS = 1_000_000
 GIB = 2**30
 
 
-@pytest.fixture
-def view(bench: Bench) -> Onlooker:
-    """A view that looks at each emission and takes 3 ms for it."""
-    return Onlooker(bench.clock)
-
-
-@pytest.fixture
-def block(bench: Bench, view: Onlooker) -> timed:
-    """A block on the bench's clock that the view looks at."""
-    return timed("block", clock=bench.clock, device=bench.device, view=view)
-
-
 def test_moments_tell_the_call_without_its_pauses(bench: Bench, view: Onlooker) -> None:
     """From 5 ms before the request: each emission once, at its time of the call, and how many there are so far."""
     bench.clock.advance("1 s")

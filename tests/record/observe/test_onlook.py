@@ -23,18 +23,6 @@ from llm_latency.testing import FakeDevice, ManualClock, ScriptedModel
 MS = 1_000_000
 
 
-@pytest.fixture
-def view(bench: Bench) -> Onlooker:
-    """A view that looks at each emission and takes 3 ms for it."""
-    return Onlooker(bench.clock)
-
-
-@pytest.fixture
-def block(bench: Bench, view: Onlooker) -> timed:
-    """A block on the bench's clock that the view looks at."""
-    return timed("block", clock=bench.clock, device=bench.device, view=view)
-
-
 def ms(*pauses: tuple[int, int]) -> tuple[tuple[int, int], ...]:
     """Pauses in whole milliseconds."""
     return tuple((begin * MS, end * MS) for begin, end in pauses)
