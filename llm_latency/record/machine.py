@@ -98,6 +98,25 @@ def _memory_bytes() -> int | None:
         return None
 
 
+def memory_room() -> tuple[int | None, int | None]:
+    """Bytes that this process uses of its models' memory and that are free there: a CUDA device's, else the host's.
+
+    From /proc/self/status and /proc/meminfo (proc(5)), or torch.cuda's allocator and mem_get_info; None where unknown.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None and hasattr(torch, "cuda") and torch.cuda.is_initialized():
+        return int(torch.cuda.memory_reserved()), int(torch.cuda.mem_get_info()[0])
+    return _kibibytes("/proc/self/status", "VmRSS:"), _kibibytes("/proc/meminfo", "MemAvailable:")
+
+
+def _kibibytes(file: str, field: str) -> int | None:
+    try:
+        lines = Path(file).read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(field)), None)
+
+
 def _openmp() -> str:
     """OpenMP's waiting and thread settings, which turn one busy neighbour into a 2.7-fold slowdown."""
     names = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OMP_PROC_BIND", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")

@@ -14,7 +14,7 @@ from llm_latency.record.devices.device import Device
 from llm_latency.record.observe.forward import modules_in
 from llm_latency.record.observe.taps import tapped
 from llm_latency.record.recording import Recording
-from llm_latency.record.sampling import Budgets, Listener, Plan, make_plan
+from llm_latency.record.sampling import Budgets, Listener, Pace, Plan, make_plan
 from llm_latency.record.target import finish, finish_async, in_running_loop, is_async, name_of, reachable
 from llm_latency.record.view import View
 
@@ -33,6 +33,7 @@ def measure(
     view: View | None = None,
     clock: Clock | None = None,
     device: Device | None = None,
+    pace: Pace | None = None,
 ) -> Measurement:
     """Run a callable again and again, unchanged, and measure the model calls inside it.
 
@@ -40,14 +41,23 @@ def measure(
     else. Without: until the 95 % interval of the median is within `precision` (a share of it), every limit in
     `budget` (text such as "ttft p95 < 250 ms") is decided, or `time_budget` seconds have passed. Coroutine
     functions are awaited and generators consumed as token streams, an emission an item. `view` shows the calls while
-    they run and the result when they have, such as `llm_latency.live()`.
+    they run and the result when they have, such as `llm_latency.live()`. `pace` takes the place of all rules of when to
+    stop: a gate's conductor.
 
     Raises UsageError for arguments that do not fit, ObservationError where nothing could be timed rightly. What
     the callable raises goes on, with the calls so far as its `llm_latency_measurement`.
     """
     plan = make_plan(repeat=repeat, warmup=warmup, budget=budget, time_budget=time_budget, precision=precision)
     recording = _start(
-        target, name=name, plan=plan, workload=workload, on_progress=on_progress, view=view, clock=clock, device=device
+        target,
+        name=name,
+        plan=plan,
+        workload=workload,
+        on_progress=on_progress,
+        view=view,
+        clock=clock,
+        device=device,
+        pace=pace,
     )
     if in_running_loop() and is_async(target):
         raise UsageError(
@@ -80,6 +90,7 @@ async def measure_async(
     view: View | None = None,
     clock: Clock | None = None,
     device: Device | None = None,
+    pace: Pace | None = None,
 ) -> Measurement:
     """Measure a coroutine function, or one that gives an asynchronous token stream, on the running event loop.
 
@@ -87,7 +98,15 @@ async def measure_async(
     """
     plan = make_plan(repeat=repeat, warmup=warmup, budget=budget, time_budget=time_budget, precision=precision)
     recording = _start(
-        target, name=name, plan=plan, workload=workload, on_progress=on_progress, view=view, clock=clock, device=device
+        target,
+        name=name,
+        plan=plan,
+        workload=workload,
+        on_progress=on_progress,
+        view=view,
+        clock=clock,
+        device=device,
+        pace=pace,
     )
     try:
         with tapped(recording.modules):
@@ -111,6 +130,7 @@ def _start(
     view: View | None,
     clock: Clock | None,
     device: Device | None,
+    pace: Pace | None,
 ) -> Recording:
     if not callable(target):
         raise UsageError(
@@ -126,4 +146,5 @@ def _start(
         modules=modules_in(reachable(target)),
         on_progress=on_progress,
         view=view,
+        pace=pace,
     )

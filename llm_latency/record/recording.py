@@ -23,7 +23,7 @@ from llm_latency.record.devices.device import Device
 from llm_latency.record.devices.used import Used
 from llm_latency.record.machine import ModelFacts, read_environment
 from llm_latency.record.observe.taps import emission_cost_ns
-from llm_latency.record.sampling import Listener, Plan, Progress, Sampling
+from llm_latency.record.sampling import Listener, Pace, Plan, Progress, Sampling
 from llm_latency.record.view import NEVER_NS, Guard, View
 from llm_latency.record.watch import Watch
 
@@ -42,8 +42,10 @@ class Recording:
         modules: Iterable[object] = (),
         on_progress: Listener | None = None,
         view: View | None = None,
+        pace: Pace | None = None,
     ) -> None:
         """Nothing is recorded yet; without `clock` and `device` the host's clock and the CPU are meant."""
+        self._pace = pace
         self.view = None if view is None else Guard(view)
         self._is_live = self._has_begun = False
         self.name = name
@@ -60,7 +62,7 @@ class Recording:
     def next_stage(self) -> str | None:
         """What the next call is, or None; tells the listener where sampling stands."""
         elapsed_s = (self.clock.now_ns() - self._begin_ns) * 1e-9
-        stage = self.sampling.next_stage(elapsed_s)
+        stage = self.sampling.next_stage(elapsed_s) if self._pace is None else self._paced(self._pace)
         if stage is None:
             return None
         # Calls that are counted together are quiet between their ends, so that they are alike.
@@ -73,6 +75,16 @@ class Recording:
                 self.view.begin(self.name, self.sampling.plan)
                 self._begin_ns = self.clock.now_ns()  # opening it is no time of the sampling's
             self.view.follow(self._progress(stage, elapsed_s))
+        return stage
+
+    def _paced(self, pace: Pace) -> str | None:
+        sampling = self.sampling
+        if sampling.stopped_because is not None:
+            return None
+        calls = [sampling.cold, *sampling.warmup, *sampling.traces]
+        stage = pace.next_call(calls[-1])
+        if stage is None:
+            sampling.stopped_because = f"{len(sampling.traces)} calls, one after the other's in turn"
         return stage
 
     def watch(self) -> Watch:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Protocol
 
 import msgspec
 
@@ -98,6 +99,17 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Listener = Callable[[Progress], None]
+
+
+class Pace(Protocol):
+    """Says when each call begins and as what, in the place of Sampling's own rules: so a gate keeps two sides in step."""
+
+    def next_call(self, last: Trace | None) -> str | None:
+        """Wait for the next call's turn; its stage ("cold", "warmup" or "counted"), or None for no more.
+
+        `last` is the call that has just ended, None before the first.
+        """
+        ...
 
 
 class Sampling:

@@ -1,0 +1,179 @@
+"""Sides: base and head as workers to be started, pair after pair; not which tests they run or what these say."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Sequence
+from importlib.metadata import entry_points
+
+import msgspec
+
+from llm_latency.gate.imports import INSTALLED
+from llm_latency.gate.message import Imported, Job, Message
+from llm_latency.gate.pair import SIDES, Lost, Pair, Played, Rounds, merged
+from llm_latency.gate.process import Launcher, Worker
+from llm_latency.gate.server import Prepared
+
+# How much of the free memory a second model may take.
+_ROOM = 0.9
+_LEAVING_S = 10.0
+# Imported beforehand they would miss what they do at pytest's start, or trace everything.
+_NEVER_BEFORE = ("conftest", "coverage", "sitecustomize", "usercustomize")
+
+
+class Sides:
+    """Plays pairs: the first one spawned, to see what can be imported beforehand and whether both fit into memory."""
+
+    def __init__(
+        self,
+        job: Callable[[str, Sequence[str], bool], Job],
+        *,
+        launchers: dict[str, Launcher],
+        rounds: Rounds,
+        patience_s: float = 300.0,
+        seed: int | None = None,
+    ) -> None:
+        """`job` makes one side's job for some tests, with an inventory or without; `launchers` are by side."""
+        self._job, self._launchers = job, launchers
+        self._rounds, self._patience_s = rounds, patience_s
+        self._chance = random.Random(seed)
+        self.is_in_turn = False
+        self._has_begun = False
+        self.notes: list[str] = []
+
+    @property
+    def is_forked(self) -> bool:
+        """Whether workers are forked by now."""
+        return all(launcher.server is not None for launcher in self._launchers.values())
+
+    def play(self, tests: Sequence[str], on_test: Callable[[str], None] = lambda _: None) -> Played:
+        """One pair of fresh processes over these tests."""
+        if self.is_in_turn:
+            return self._in_turn(tests, on_test)
+        played = self._together(tests, on_test)
+        if played is None:
+            self.is_in_turn = True
+            self.notes.append("memory has no room for both sides at once, so they run one after the other")
+            return self._in_turn(tests, on_test)
+        if played.lost is not None and not played.lost.test and self.is_forked:
+            self.notes.append("forked workers did not start well, so they are spawned from now on")
+            for launcher in self._launchers.values():
+                launcher.spawn_only()
+            return self.play(tests, on_test)
+        self._begun(played)
+        return played
+
+    def close(self) -> None:
+        """End what runs beside the pairs."""
+        for launcher in self._launchers.values():
+            launcher.close()
+
+    def _begun(self, played: Played) -> None:
+        if self._has_begun or len(played.imported) < 2:
+            return
+        self._has_begun = True
+        for launcher in {id(launcher): launcher for launcher in self._launchers.values()}.values():
+            side = next(side for side in SIDES if self._launchers[side] is launcher)
+            path = self._job(side, (), False).path
+            launcher.prepare(Prepared(path=path and _installed(path), modules=_beforehand(played.imported[side])))
+
+    def _together(self, tests: Sequence[str], on_test: Callable[[str], None]) -> Played | None:
+        """Both sides in step; None where the second one would not fit beside the first."""
+        workers: list[Worker] = []
+        try:
+            pair = self._pair([], tests, on_test)
+            for side in self._chance.sample(SIDES, 2):
+                worker = self._launchers[side].launch(self._job(side, tests, not self._has_begun))
+                workers.append(worker)
+                pair.add(_Talking(worker))
+                if len(workers) == 1 and not self._has_begun:
+                    try:
+                        ready = pair.first_ready()
+                    except Lost:
+                        ready = None  # the pair tells what happened, and the other side whether it is alone in that
+                    if ready is not None and not _fits(ready.used, ready.free):
+                        return None
+            return self._told(pair.play(), workers)
+        finally:
+            _end(workers)
+
+    def _in_turn(self, tests: Sequence[str], on_test: Callable[[str], None]) -> Played:
+        found: list[Played] = []
+        for side in self._chance.sample(SIDES, 2):
+            worker = self._launchers[side].launch(self._job(side, tests, not self._has_begun))
+            try:
+                played = self._pair([_Talking(worker)], tests, on_test).play()
+                found.append(self._told(played, [worker]))
+            finally:
+                _end([worker])
+        return merged(*found)
+
+    def _pair(self, talkers: Sequence[_Talking], tests: Sequence[str], on_test: Callable[[str], None]) -> Pair:
+        return Pair(
+            talkers,
+            tests=tests,
+            rounds=self._rounds,
+            chance=self._chance,
+            patience_s=self._patience_s,
+            cores=cores_for,
+            on_test=on_test,
+        )
+
+    def _told(self, played: Played, workers: Sequence[Worker]) -> Played:
+        """A lost worker's exit and last words, added to what is known of it."""
+        if played.lost is None:
+            for worker in workers:
+                worker.wait_ended(seconds=_LEAVING_S)
+            return played
+        worker = next(worker for worker in workers if worker.side == played.lost.side)
+        status = worker.end()
+        words = [played.lost.reason, f"exit status {status}" if status is not None else "", worker.last_lines()]
+        lost = Lost(played.lost.side, played.lost.test, "; ".join(filter(None, words)))
+        return msgspec.structs.replace(played, lost=lost)
+
+
+class _Talking:
+    """A worker's channel as a pair sees it."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.side = worker.side
+        self.send = worker.channel.send
+        self._receive = worker.channel.receive
+
+    def receive(self, timeout_s: float) -> Message | None:
+        return self._receive(timeout_s)
+
+
+def cores_for(threads: int) -> tuple[int, ...] | None:
+    """The same cores for both sides: as many as torch has threads, the last ones; None where that is all of them."""
+    if not hasattr(os, "sched_getaffinity"):
+        return None
+    available = sorted(os.sched_getaffinity(0))
+    return tuple(available[-threads:]) if 0 < threads < len(available) else None
+
+
+def _fits(used: int | None, free: int | None) -> bool:
+    return used is None or free is None or used <= _ROOM * free
+
+
+def _end(workers: Sequence[Worker]) -> None:
+    for worker in workers:
+        worker.end()
+
+
+def _installed(path: Sequence[str]) -> tuple[str, ...]:
+    """The entries that hold packages or the standard library: a server must not find anything of a project."""
+    return tuple(entry for entry in path if entry and (_is_library(entry) or entry.endswith(".zip")))
+
+
+def _is_library(entry: str) -> bool:
+    parts = set(entry.split(os.sep))
+    return bool(parts & (INSTALLED | {"lib-dynload"})) or os.path.exists(os.path.join(entry, "os.py"))
+
+
+def _beforehand(imported: Imported) -> tuple[str, ...]:
+    """Other people's modules that a side had imported, but for plugins of pytest, which pytest has to load itself."""
+    plugins = {entry.value.partition(":")[0].partition(".")[0] for entry in entry_points(group="pytest11")}
+    never = plugins.union(_NEVER_BEFORE)
+    return tuple(name for name in imported.modules if name.partition(".")[0] not in never)
