@@ -1,4 +1,4 @@
-"""What a gate found, as versioned JSON: for each test and metric a word, an interval, its pairs; nothing decides here."""
+"""What a gate found, as versioned JSON: for each test and metric word, interval and pairs; nothing decides here."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from llm_latency.gate.decision import Decision
 from llm_latency.gate.ratio import Ratio
 
 SCHEMA = 1
-OK, TOO_SLOW, FASTER, UNDECIDED, NEW, BROKEN = "ok", "TOO SLOW", "FASTER", "UNDECIDED", "NEW", "BROKEN"
+OK, TOO_SLOW, FASTER, UNDECIDED = "ok", "TOO SLOW", "FASTER", "UNDECIDED"
+# Of tests without an answer: the base has no such test, its own code fails at the head, or it was skipped there.
+NEW, BROKEN, SKIPPED = "NEW", "BROKEN", "skipped"
 # Which of several words speaks for a test or for a whole gate.
-WORDS = (BROKEN, TOO_SLOW, UNDECIDED, NEW, FASTER, OK)
+WORDS = (BROKEN, TOO_SLOW, UNDECIDED, NEW, FASTER, OK, SKIPPED)
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +33,10 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Moved(msgspec.Struct, frozen=True, kw_only=True):
-    """How one part of the call changed: medians over pairs in base unit, the mean log ratio and its 95 % interval."""
+    """How one part of the call changed: medians over pairs in base unit, the mean log ratio and its 95 % interval.
+
+    `seconds` is what it adds to the call.
+    """
 
     metric: str
     unit: str
@@ -40,6 +45,7 @@ class Moved(msgspec.Struct, frozen=True, kw_only=True):
     log: float
     low: float
     high: float
+    seconds: float
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):

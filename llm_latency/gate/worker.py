@@ -74,9 +74,12 @@ class Turns:
         self.test, self.name, self.index = test, name, index
         self._baton = baton
         self._cores: tuple[int, ...] | None = None
+        self._stage: str | None = None
 
     def next_call(self, last: Trace | None) -> str | None:
         """Wait for the turn; raises Released where the other side has no such call."""
+        if last is None and self._stage is not None:  # the first call has to be begun anew, in the same turn
+            return self._stage
         answer = self._baton.turn(self._ready() if last is None else Called(trace=last))
         if isinstance(answer, Stop):
             if answer.is_whole:
@@ -85,6 +88,7 @@ class Turns:
         if answer.cores != self._cores:
             pin(answer.cores)
             self._cores = answer.cores
+        self._stage = answer.stage
         spin(answer.spin_ns)
         return answer.stage
 

@@ -26,11 +26,13 @@ _LONGEST_S = 600
 class Worktree(msgspec.Struct, frozen=True, kw_only=True):
     """A checkout at `path` of `commit`, which `ref` named; `project` is where in it the project's folder lies.
 
-    `changed` are the files of the user's own tree that differ from its last commit: they are part of the head.
+    `top` is that of the user's own tree, and `changed` its files that differ from its last
+    commit: they are part of the head.
     """
 
     path: Path
     project: Path
+    top: Path
     ref: str
     commit: str
     changed: tuple[str, ...] = ()
@@ -57,7 +59,7 @@ def worktree(project: Path, ref: str) -> Iterator[Worktree]:
                 f"{ref} has no folder {inside.relative_to(path)}; take a base that has the project already"
             )
         changed = tuple(line[3:] for line in _git(top, "status", "--porcelain").splitlines())
-        yield Worktree(path=path, project=inside, ref=ref, commit=commit, changed=changed)
+        yield Worktree(path=path, project=inside, top=top, ref=ref, commit=commit, changed=changed)
     finally:
         _remove(top, path)
         shutil.rmtree(folder, ignore_errors=True)

@@ -102,7 +102,7 @@ Listener = Callable[[Progress], None]
 
 
 class Pace(Protocol):
-    """Says when each call begins and as what, in the place of Sampling's own rules: so a gate keeps two sides in step."""
+    """Says when each call begins and as what, in place of Sampling's rules: so a gate keeps two sides in step."""
 
     def next_call(self, last: Trace | None) -> str | None:
         """Wait for the next call's turn; its stage ("cold", "warmup" or "counted"), or None for no more.

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from llm_latency.core.budget import Budget, parse_key
-from llm_latency.core.metrics import METRICS
-from llm_latency.core.units import parse
+from llm_latency.core.units import SCALES, parse
 from llm_latency.errors import UsageError
 
 MARKER = "latency_budget"
 _EXAMPLE = f'{MARKER}(ttft_p95="250 ms", decode_throughput_p50="40 tok/s")'
-_KEYS = "A key is a metric, alone or with _p50, _p95, _p99, _max or _min, or time_budget"
-_OF_A_GATE = ("max_slowdown", "min_change")
+_KEYS = (
+    "A key is a metric, alone or with _p50, _p95, _p99, _max or _min, or time_budget, max_slowdown or min_change, which"
+    " are about a base or stored baseline"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a test's markers ask for; `time_budget_s` in seconds, None where they do not say."""
+    """What a test's markers ask for; `time_budget_s` in seconds, None where they do not say.
+
+    `max_slowdown` is a share; `min_change` a value in the base unit that stands behind it.
+    """
 
     budgets: tuple[Budget, ...] = ()
     time_budget_s: float | None = None
+    max_slowdown: float | None = None
+    min_change: tuple[float, str] | None = None
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that max_slowdown is about: those with a limit of their own, else the whole call."""
+        return tuple(dict.fromkeys(budget.metric for budget in self.budgets)) or ("total",)
 
 
 def read_limits(marks: Iterable[pytest.Mark]) -> Limits:
@@ -33,15 +45,15 @@ def read_limits(marks: Iterable[pytest.Mark]) -> Limits:
     """
     listed = tuple(marks)
     budgets: dict[tuple[str, str], Budget] = {}
-    time_budgets: list[float] = []
+    others: dict[str, Any] = {}
     for mark in listed:
         if mark.args or not mark.kwargs:
             given = ", ".join(map(repr, mark.args))
             raise UsageError(f"{MARKER}({given}) has no keys to say what is limited; write {_EXAMPLE}")
         own: dict[tuple[str, str], Budget] = {}
         for key, limit in mark.kwargs.items():
-            if key == "time_budget":
-                time_budgets.append(_time_budget(limit))
+            if key in _OTHERS:
+                others.setdefault(_OTHERS[key][0], _OTHERS[key][1](limit))
                 continue
             budget = _read(key, limit)
             place = (budget.metric, budget.statistic)
@@ -49,17 +61,12 @@ def read_limits(marks: Iterable[pytest.Mark]) -> Limits:
                 raise UsageError(f"{MARKER} limits {' '.join(place)} twice, as {own[place]} and {budget}; keep one")
             own[place] = budget
         budgets = own | budgets
-    if listed and not budgets:
-        raise UsageError(f"{MARKER} limits nothing but time_budget; write {_EXAMPLE}")
-    return Limits(tuple(budgets.values()), time_budgets[0] if time_budgets else None)
+    if listed and not budgets and "max_slowdown" not in others:
+        raise UsageError(f"{MARKER} limits nothing but {', '.join(others)}; write {_EXAMPLE}")
+    return Limits(tuple(budgets.values()), **others)
 
 
 def _read(key: str, limit: object) -> Budget:
-    if key in _OF_A_GATE:
-        raise UsageError(
-            f"{MARKER}({key}={limit!r}): there is no gate against a base in this version, so {key} would guard"
-            f" nothing; limit a metric, such as {_EXAMPLE}. {_KEYS}. Metrics: {', '.join(METRICS)}"
-        )
     try:
         return parse_key(key, limit)  # type: ignore[arg-type]  # it says what is wrong with a limit that is no text
     except UsageError as error:
@@ -76,6 +83,35 @@ def _time_budget(limit: object) -> float:
     if seconds <= 0:
         raise UsageError(f'{MARKER}(time_budget={limit!r}): expected more than no time, such as "30 s"')
     return seconds
+
+
+def _max_slowdown(limit: object) -> float:
+    asked = f"{MARKER}(max_slowdown={limit!r})"
+    if not isinstance(limit, str) or not limit.strip().endswith("%"):
+        raise UsageError(f'{asked}: expected a share as text, such as "5%"')
+    try:
+        share = float(limit.strip().removesuffix("%")) / 100
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 10:
+        raise UsageError(f'{asked}: expected more than 0% and less than 1000%, such as "5%"')
+    return share
+
+
+def _min_change(limit: object) -> tuple[float, str]:
+    for unit in SCALES:
+        try:
+            return parse(limit, unit=unit), unit  # type: ignore[arg-type]  # it says what is wrong with what is no text
+        except UsageError:
+            continue
+    raise UsageError(f'{MARKER}(min_change={limit!r}): expected a number with a unit, such as "0.2 ms" or "10 MiB"')
+
+
+_OTHERS: dict[str, tuple[str, Callable[[object], Any]]] = {
+    "time_budget": ("time_budget_s", _time_budget),
+    "max_slowdown": ("max_slowdown", _max_slowdown),
+    "min_change": ("min_change", _min_change),
+}
 
 
 def fail_if_broken(report: pytest.CollectReport) -> None:

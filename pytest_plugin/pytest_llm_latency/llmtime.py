@@ -5,29 +5,46 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
 
 from llm_latency.core.budget import Budget, parse_budget
 from llm_latency.core.measurement import Measurement
 from llm_latency.core.units import parse
+from llm_latency.core.work import UNEQUAL_WORK
 from llm_latency.errors import UsageError
 from llm_latency.record.measure import measure, measure_async
 from pytest_llm_latency.limits import Limits
 from pytest_llm_latency.lock import DeviceLock
 from pytest_llm_latency.settings import Settings
 
+if TYPE_CHECKING:
+    from llm_latency.gate.worker import Turns
+
 
 class LlmTime:
     """Times callables for one test and keeps what was measured, also in part, in `measurements`."""
 
-    def __init__(self, test: str, *, limits: Callable[[], Limits], settings: Settings, lock: DeviceLock) -> None:
-        """Nothing is timed yet; `limits` are read from the test's markers at each call."""
+    def __init__(
+        self,
+        test: str,
+        *,
+        limits: Callable[[], Limits],
+        settings: Settings,
+        lock: DeviceLock,
+        turns: Callable[[str], Turns] | None = None,
+    ) -> None:
+        """Nothing is timed yet; `limits` are read from the test's markers at each call.
+
+        With `turns`, given a name, a gate's conductor says when calls begin and end; it also holds the lock.
+        """
         self.measurements: list[Measurement] = []
         self.settings = settings
         self.lock = lock
         self._targets: dict[int, object] = {}
         self._test = test
         self._limits = limits
+        self._turns = turns
         self._calls = 0
         self._is_open = True
 
@@ -53,12 +70,12 @@ class LlmTime:
             raise UsageError("llmtime() was called after its test had ended, where no budget would be judged")
         arguments = self._arguments(name, budget, time_budget, precision) | {"repeat": repeat, "warmup": warmup}
         if not _in_running_loop():
-            with self.lock.held():
+            with self._turn():
                 return self._kept(measure, target, arguments)
         if _is_asynchronous(target):
             return self._measure_async(target, arguments)
         try:
-            with self.lock.held():
+            with self._turn():
                 return self._kept(measure, _OnLoop(target), arguments)
         except _GaveAwaitable:
             return self._measure_async(target, arguments)
@@ -94,6 +111,8 @@ class LlmTime:
             "budget": tuple(budgets.values()),
             "time_budget": next((value for value in chosen if value is not None), None),
         }
+        if self._turns is not None:
+            return {"name": arguments["name"], "pace": self._turns(arguments["name"])}
         precision = self.settings.precision if precision is None else precision
         return arguments if precision is None else arguments | {"precision": precision}
 
@@ -104,26 +123,39 @@ class LlmTime:
         try:
             measurement = run(target, **arguments)
         except BaseException as error:
-            self._keep_part(error)
+            self._keep_part(error, arguments)
             raise
-        return self._keep(measurement, target)
+        return self._keep(measurement, target, arguments)
 
     async def _measure_async(self, target: Callable[[], object], arguments: dict[str, Any]) -> Measurement:
         __tracebackhide__ = True
-        async with self.lock.held_async():
+        async with self._turn_async():
             try:
                 measurement = await measure_async(target, **arguments)
             except BaseException as error:
-                self._keep_part(error)
+                self._keep_part(error, arguments)
                 raise
-        return self._keep(measurement, target)
+        return self._keep(measurement, target, arguments)
 
-    def _keep(self, measurement: Measurement, target: object) -> Measurement:
+    def _turn(self) -> AbstractContextManager[None]:
+        return nullcontext() if self._turns is not None else self.lock.held()
+
+    def _turn_async(self) -> AbstractAsyncContextManager[None]:
+        return nullcontext() if self._turns is not None else self.lock.held_async()
+
+    def _keep(self, measurement: Measurement, target: object, arguments: dict[str, Any]) -> Measurement:
+        if (turns := arguments.get("pace")) is not None:
+            because = measurement.stopped_because
+            problem = because if because.startswith(UNEQUAL_WORK) else ""
+            turns.ended(problem=problem, environment=measurement.environment)
         self.measurements.append(measurement)
         self._targets[id(measurement)] = target.func if isinstance(target, _OnLoop) else target
         return measurement
 
-    def _keep_part(self, error: BaseException) -> None:
+    def _keep_part(self, error: BaseException, arguments: dict[str, Any]) -> None:
+        # What did not look asynchronous and was is tried again, in the same turn.
+        if (turns := arguments.get("pace")) is not None and not isinstance(error, _GaveAwaitable):
+            turns.ended(problem=f"{type(error).__name__}: {error}")
         part = getattr(error, "llm_latency_measurement", None)
         if isinstance(part, Measurement):
             self.measurements.append(part)

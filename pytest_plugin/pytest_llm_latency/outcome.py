@@ -9,11 +9,13 @@ import pytest
 
 from llm_latency.core.measurement import Measurement
 from llm_latency.core.verdict import FAIL, PASS, UNDECIDED, Verdict
+from llm_latency.gate.result import OK
 from llm_latency.report.rows import default_metrics
 from llm_latency.report.ruling import rule
 from llm_latency.report.text import table
 from pytest_llm_latency.explain import without_value
 from pytest_llm_latency.llmtime import LlmTime
+from pytest_llm_latency.stash import GATED
 
 Facts = dict[str, Any]
 _WORSE = (FAIL, UNDECIDED, PASS)
@@ -93,6 +95,9 @@ def _add(report: pytest.TestReport, item: pytest.Item, timed: LlmTime | None, er
     word = error.word if isinstance(error, BudgetFailure) else ""
     if report.passed and deciding is not None and deciding.outcome == UNDECIDED:
         word = rule(deciding).word
+    gated = item.stash.get(GATED, None)
+    if report.passed and gated is not None and not word and gated.tested.word != OK:
+        word = gated.tested.word
     if report.when == "call" or report.failed:
         rows = [_row(report, measurement) for measurement in measurements]
         report.__dict__["llm_latency"] = {"word": word, "rows": rows, "problem": timed.lock.problem if timed else ""}

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_llm_latency.settings import Settings, add_options
-from pytest_llm_latency.stash import LOCK, RUNNING, SETTINGS, TIMED
+from pytest_llm_latency.stash import BATON, GATED, LOCK, RESULT, RUNNING, SETTINGS, TIMED
 
 if TYPE_CHECKING:
     from pytest_llm_latency.llmtime import LlmTime
 
 _MARKER = "latency_budget"
 _HELP = (
-    f'{_MARKER}(ttft_p95="250 ms", decode_throughput_p50="40 tok/s", time_budget="30 s", ...): limits for every'
-    " llmtime() call of the test, each a metric with a statistic, the median where none is named"
+    f'{_MARKER}(ttft_p95="250 ms", decode_throughput_p50="40 tok/s", time_budget="30 s", max_slowdown="5%", ...):'
+    " limits for every llmtime() call of the test, each a metric with a statistic, the median where none is named;"
+    " max_slowdown against a base (--latency-base) or a stored baseline"
 )
+
+# How a test is shown that passed with a word of its own.
+_OF_PASSED = {"NEW": ("new", "N", "yellow"), "FASTER": ("passed", ".", "green")}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,7 +32,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Read the settings and register the marker."""
-    config.stash[SETTINGS] = Settings.from_pytest_config(config)
+    settings = config.stash[SETTINGS] = Settings.from_pytest_config(config)
+    if settings.base is not None and BATON not in config.stash:
+        from pytest_llm_latency.gating import refuse_workers
+
+        refuse_workers(config)
     config.addinivalue_line("markers", _HELP)
 
 
@@ -49,6 +58,20 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     return report
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """Run the gate before the tests, which then report what it found."""
+    config = session.config
+    is_asked = config.stash[SETTINGS].base is not None and BATON not in config.stash
+    has_stopped = session.testsfailed and not config.option.continue_on_collection_errors
+    if is_asked and not has_stopped and not config.option.collectonly:
+        from pytest_llm_latency.gating import live, run_gate
+
+        with live(config.pluginmanager.get_plugin("terminalreporter")) as tell:
+            run_gate(session, tell=tell)
+    return (yield)
+
+
 @pytest.fixture
 def llmtime(request: pytest.FixtureRequest) -> Generator[LlmTime, None, None]:
     """Time a callable and give a measurement.
@@ -68,6 +91,7 @@ def llmtime(request: pytest.FixtureRequest) -> Generator[LlmTime, None, None]:
         limits=lambda: read_limits(item.iter_markers(_MARKER)),
         settings=config.stash[SETTINGS],
         lock=config.stash[LOCK],
+        turns=functools.partial(config.stash[BATON].turns, item.nodeid) if BATON in config.stash else None,
     )
     item.stash[TIMED] = config.stash[RUNNING] = timed
     yield timed
@@ -85,6 +109,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
         if timed is not None:
             timed.close()
     is_marked = item.get_closest_marker(_MARKER) is not None
+    if BATON in item.config.stash or (GATED in item.stash and not item.stash[GATED].tested.measurements):
+        return
     if timed is not None or is_marked:
         from pytest_llm_latency.outcome import require_budgets_kept
 
@@ -115,7 +141,8 @@ def pytest_report_teststatus(report: Any) -> tuple[str, str, tuple[str, dict[str
         return None
     if report.failed:
         return "failed", "U" if word == "UNDECIDED" else "T", (word, {"red": True})
-    return ("undecided", "U", (word, {"yellow": True})) if report.passed else None
+    category, letter, color = _OF_PASSED.get(word, ("undecided", "U", "yellow"))
+    return (category, letter, (word, {color: True})) if report.passed else None
 
 
 def pytest_assertrepr_compare(config: pytest.Config, op: str, left: object, right: object) -> list[str] | None:
@@ -130,6 +157,11 @@ def pytest_assertrepr_compare(config: pytest.Config, op: str, left: object, righ
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Show what was timed; a mistake in here must not cost anybody their test run."""
+    result = config.stash.get(RESULT, None)
+    if result is not None:
+        from pytest_llm_latency.summary import write_gate
+
+        write_gate(terminalreporter, result, config.stash[SETTINGS])
     timed = [
         report.llm_latency
         for category, reports in terminalreporter.stats.items()

@@ -7,13 +7,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from llm_latency.gate.result import GateResult
+    from llm_latency.gate.worker import Baton
+    from pytest_llm_latency.gating import Gated
     from pytest_llm_latency.llmtime import LlmTime
     from pytest_llm_latency.lock import DeviceLock
     from pytest_llm_latency.settings import Settings
 
-# Of the config: the settings; the lock that timed calls take; the fixture of the test that is running.
+# Of the config: the settings; the lock that timed calls take; the fixture of the test that is running; the turns of a
+# gate's worker; what the gate of this run has found.
 SETTINGS: pytest.StashKey[Settings] = pytest.StashKey()
 LOCK: pytest.StashKey[DeviceLock] = pytest.StashKey()
 RUNNING: pytest.StashKey[LlmTime] = pytest.StashKey()
-# Of an item: its fixture, with what it has timed.
+BATON: pytest.StashKey[Baton] = pytest.StashKey()
+RESULT: pytest.StashKey[GateResult] = pytest.StashKey()
+# Of an item: its fixture, with what it has timed; what the gate has found about it.
 TIMED: pytest.StashKey[LlmTime] = pytest.StashKey()
+GATED: pytest.StashKey[Gated] = pytest.StashKey()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from llm_latency.gate.result import GateResult
+    from pytest_llm_latency.settings import Settings
 
 _COLUMNS = ("n", "ttft p50", "tpot p50", "e2e p50", "verdict")
 
@@ -52,3 +56,17 @@ def _test(row: dict[str, Any]) -> str:
         return str(test)
     own = test.rpartition("::")[2]
     return f"{test} {name.removeprefix(own).strip() or name}"
+
+
+def write_gate(terminal: pytest.TerminalReporter, result: GateResult, settings: Settings) -> None:
+    """Write what a gate found."""
+    from pytest_llm_latency.gating import sentence
+
+    terminal.section(f"llm-latency gate against {result.ref}")
+    for tested in result.tests:
+        terminal.write_line(f"{tested.word}  {tested.test}  {'; '.join(tested.reasons)}")
+        for answer in result.answers:
+            if answer.test == tested.test:
+                terminal.write_line(f"    {answer.word}  {sentence(answer)}")
+    for line in (*result.differences, *result.notes, result.stopped_because):
+        terminal.write_line(line)

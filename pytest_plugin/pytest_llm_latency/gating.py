@@ -1,0 +1,270 @@
+"""A gate against a base inside of a pytest run: what it asks about, and what tests then report; not its engine."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from llm_latency.core.measurement import Measurement, verdict_on
+from llm_latency.errors import LLMLatencyError
+from llm_latency.gate.conclusion import conclude
+from llm_latency.gate.gate import Gate, Progress
+from llm_latency.gate.refs import Opened, TwoRefs, opened
+from llm_latency.gate.result import BROKEN, NEW, SKIPPED, TOO_SLOW, UNDECIDED, Answer, Asked, GateResult, Tested
+from pytest_llm_latency.limits import MARKER, read_limits
+from pytest_llm_latency.llmtime import LlmTime
+from pytest_llm_latency.lock import DeviceLock
+from pytest_llm_latency.outcome import BudgetFailure
+from pytest_llm_latency.settings import Settings
+from pytest_llm_latency.stash import GATED, LOCK, RESULT, SETTINGS, TIMED
+
+FIXTURE = "llmtime"
+# Folders whose files are tests and what tests need; the highest such one above a timed test is taken as a whole.
+_OF_TESTS = re.compile(r"(tests?|testing|bench(mark)?s?|perf)([_-].*)?", re.IGNORECASE)
+
+
+class Gated(msgspec.Struct, frozen=True, kw_only=True):
+    """What a gate has found about one test: its word and reasons, and each metric's answer."""
+
+    tested: Tested
+    answers: tuple[Answer, ...]
+
+
+def is_timed(item: pytest.Item) -> bool:
+    """Whether a test asks for the fixture."""
+    return FIXTURE in getattr(item, "fixturenames", ())
+
+
+def refuse_workers(config: pytest.Config) -> None:
+    """Raise pytest.UsageError where pytest-xdist would spread the tests: a gate needs the machine to itself."""
+    if getattr(config.option, "tx", None) or getattr(config.option, "numprocesses", None):
+        raise pytest.UsageError(
+            "--latency-base cannot run under pytest-xdist (-n): its workers would be each other's busy neighbours."
+            " Run the gate in a step of its own, with -n 0"
+        )
+
+
+def run_gate(session: pytest.Session, *, tell: Callable[[Progress], None]) -> None:
+    """Gate the session's timed tests and let each of them report what was found, in the place of running it here.
+
+    Raises pytest.UsageError where there is nothing to gate or it cannot be run.
+    """
+    config = session.config
+    settings = config.stash[SETTINGS]
+    items = [item for item in session.items if is_timed(item)]
+    if not items:
+        raise pytest.UsageError(
+            f"--latency-base={settings.base} was asked for and no selected test uses the llmtime fixture: nothing was"
+            " gated. Select the tests that do, or leave the option out"
+        )
+    try:
+        result = _result(config, items, settings, tell)
+    except LLMLatencyError as error:
+        raise pytest.UsageError(f"the gate against {settings.base} did not run: {error}") from error
+    config.stash[RESULT] = result
+    for item in items:
+        _replace(item, result, config)
+
+
+def _result(
+    config: pytest.Config, items: Sequence[pytest.Item], settings: Settings, tell: Callable[[Progress], None]
+) -> GateResult:
+    assert settings.base is not None
+    asked = [_asked(item, settings) for item in items]
+    lock = config.stash.setdefault(LOCK, DeviceLock())
+    with tempfile.TemporaryDirectory(prefix="llm-latency-") as cache, opened(_refs(config, items, cache)) as refs:
+        gate = Gate(
+            asked,
+            play=refs.sides.play,
+            time_budget_s=settings.gate_time_s,
+            needs_own_code=settings.base_python is None,
+            on_progress=tell,
+            turn=lock.held,
+        )
+        complete = False
+        try:
+            gate.run()
+            complete = True
+        finally:
+            result = conclude(
+                gate,
+                ref=settings.base,
+                what=(refs.worktree.commit, _what_head_is(refs)),
+                pythons=refs.pythons,
+                is_new=frozenset(item.nodeid for item in items if _is_new(item, refs)),
+                changed=refs.worktree.changed,
+                notes=refs.sides.notes,
+                complete=complete,
+            )
+            config.stash[RESULT] = result
+    return result
+
+
+def _asked(item: pytest.Item, settings: Settings) -> Asked:
+    limits = read_limits(item.iter_markers(MARKER))
+    return Asked(
+        test=item.nodeid,
+        limit=settings.max_slowdown if limits.max_slowdown is None else limits.max_slowdown,
+        metrics=limits.metrics,
+        min_change=limits.min_change,
+    )
+
+
+def _refs(config: pytest.Config, items: Sequence[pytest.Item], cache: str) -> TwoRefs:
+    settings = config.stash[SETTINGS]
+    assert settings.base is not None
+    return TwoRefs(
+        project=config.rootpath,
+        ref=settings.base,
+        run="pytest_llm_latency.worker:run",
+        arguments={"argv": list(config.invocation_params.args), "cache": cache},
+        start=config.invocation_params.dir,
+        path=tuple(sys.path),
+        tests=tuple(dict.fromkeys(_area(item.path, config.rootpath) for item in items)),
+        are_tests_of_base=settings.tests == "base",
+        shared=settings.share,
+        base_python=settings.base_python,
+        patience_s=settings.patience_s,
+    )
+
+
+def _area(file: Path, root: Path) -> Path:
+    """The folder of tests that a file belongs to, or the file alone, relative to the repository."""
+    top = _top(root)
+    inside = Path(os.path.realpath(file)).relative_to(top)
+    for folder in reversed(list(inside.parents)[:-1]):
+        if _OF_TESTS.fullmatch(folder.name):
+            return folder
+    parent = inside.parent
+    is_plain = parent != Path() and top / parent != root.resolve() and not (top / parent / "__init__.py").exists()
+    return parent if is_plain else inside
+
+
+def _top(root: Path) -> Path:
+    """The folder that git keeps; the root itself outside of one, which is then refused by the gate."""
+    return next((folder for folder in (root.resolve(), *root.resolve().parents) if (folder / ".git").exists()), root)
+
+
+def _is_new(item: pytest.Item, refs: Opened) -> bool:
+    """Whether the base has no test of this name."""
+    inside = Path(os.path.realpath(item.path)).relative_to(refs.top)
+    name = getattr(item, "originalname", None) or item.name.partition("[")[0]
+    try:
+        tree = ast.parse((refs.worktree.path / inside).read_text(encoding="utf-8"))
+    except (OSError, ValueError, SyntaxError):
+        return True
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return not any(isinstance(node, functions) and node.name == name for node in ast.walk(tree))
+
+
+def _what_head_is(refs: Opened) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(refs.top), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    changed = len(refs.worktree.changed)
+    files = f" with {changed} changed file{'s' if changed > 1 else ''}" if changed else ""
+    return f"{done.stdout.strip() or 'the working tree'}{files}"
+
+
+def _replace(item: pytest.Item, result: GateResult, config: pytest.Config) -> None:
+    """Let a test report what the gate has found; its own fixtures and code stay out of this process."""
+    tested = next(one for one in result.tests if one.test == item.nodeid)
+    answers = tuple(answer for answer in result.answers if answer.test == item.nodeid)
+    limits = read_limits(item.iter_markers(MARKER))
+    gated = Gated(tested=tested, answers=answers)
+
+    def setup() -> None:
+        timed = LlmTime(item.name, limits=lambda: limits, settings=config.stash[SETTINGS], lock=config.stash[LOCK])
+        timed.measurements += [_judged(measurement, item) for measurement in tested.measurements]
+        timed.close()
+        item.stash[TIMED] = timed
+        item.stash[GATED] = gated
+
+    def runtest() -> None:
+        require_gate_passed(gated, config.stash[SETTINGS])
+
+    item.setup = setup  # type: ignore[method-assign]  # this item's, not its class's
+    item.runtest = runtest  # type: ignore[method-assign]  # the same
+
+
+def require_gate_passed(gated: Gated, settings: Settings) -> None:
+    """Raise BudgetFailure when a test got slower than the base, fails at the head, or was undecided where that fails.
+
+    A test that the head skips is skipped here.
+    """
+    tested = gated.tested
+    if tested.word == SKIPPED:
+        pytest.skip("; ".join(tested.reasons))
+    if tested.word == BROKEN:
+        raise BudgetFailure(f"it fails in the gate's workers:\n{tested.failure}", word="FAILED")
+    fails = tested.word == TOO_SLOW or (tested.word == UNDECIDED and settings.undecided_gate == "fail")
+    fails |= tested.word == NEW and settings.require_baseline
+    if fails:
+        lines = [sentence(answer) for answer in gated.answers if answer.word == tested.word]
+        word = tested.word
+        raise BudgetFailure("\n".join((*lines, *tested.reasons)), word=word, measurements=tested.measurements)
+
+
+def _judged(measurement: Measurement, item: pytest.Item) -> Measurement:
+    budgets = read_limits(item.iter_markers(MARKER)).budgets
+    verdicts = tuple(verdict_on(budget, measurement.traces, measurement.environment) for budget in budgets)
+    return msgspec.structs.replace(measurement, verdicts=verdicts)
+
+
+@contextmanager
+def live(terminal: Any) -> Iterator[Callable[[Progress], None]]:
+    """Where the gate stands, on the terminal's line where there is one, else a line a pair."""
+    last_pair = 0
+
+    def tell(progress: Progress) -> None:
+        nonlocal last_pair
+        if terminal is None:
+            return
+        text = told(progress)
+        if terminal.isatty:
+            terminal.rewrite(text, erase=True)
+        elif progress.pair != last_pair:
+            terminal.write_line(text)
+        last_pair = progress.pair
+
+    try:
+        yield tell
+    finally:
+        if terminal is not None and terminal.isatty and last_pair:
+            terminal.rewrite("", erase=True)
+
+
+def told(progress: Progress) -> str:
+    """One line: the pair, the test, what is open, the widest interval, the time."""
+    parts = [f"gate: pair {progress.pair}", progress.test.rpartition("::")[2]]
+    parts.append(f"{progress.open} of {progress.tests} open" if progress.pair > 1 else f"{progress.tests} tests")
+    if progress.confirming:
+        parts.append(f"{progress.confirming} being confirmed on fresh pairs")
+    if progress.widest is not None:
+        _, center, low, high = progress.widest
+        parts.append(f"{100 * center:+.1f} % [{100 * low:+.1f}, {100 * high:+.1f}]")
+    left = "" if progress.left_s is None else f", next look in {progress.left_s:.0f} s"
+    parts.append(f"{progress.seconds:.0f} of {progress.time_budget_s:.0f} s{left}")
+    return ", ".join(parts)
+
+
+def sentence(answer: Answer) -> str:
+    """One metric's answer on a line."""
+    if answer.slowdown is None or answer.low is None or answer.high is None:
+        return f"{answer.metric}: {'; '.join(answer.reasons)}"
+    change = f"{100 * answer.slowdown:+.1f} % [{100 * answer.low:+.1f}, {100 * answer.high:+.1f}]"
+    pairs = f"{len(answer.pairs)} pairs" + (f" and {len(answer.fresh)} fresh ones" if answer.fresh else "")
+    return f"{answer.metric} {change}, limit {100 * answer.limit:g} %, {pairs}" + "".join(
+        f"; {r}" for r in answer.reasons
+    )
