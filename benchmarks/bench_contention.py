@@ -12,11 +12,8 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+
+from neighbours import burning
 
 from llm_latency.core.stats import quantile
 
@@ -65,23 +62,6 @@ def measured(threads: int, *, rounds: int, calls: int, order: random.Random) -> 
                 result = measure(lambda: model.generate(ids, max_new_tokens=24, pad_token_id=0), repeat=calls, warmup=1)
             found[count] += zip(result.e2e.values, result.e2e_own.values, strict=True)
     return found
-
-
-@contextmanager
-def burning(count: int) -> Iterator[None]:
-    """Processes that burn a core each, from before the block to after it."""
-    command = [sys.executable, "-c", "print(flush=True)\nwhile True: pass"]
-    neighbours = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(count)]
-    try:
-        for neighbour in neighbours:
-            assert neighbour.stdout is not None
-            neighbour.stdout.readline()
-        time.sleep(0.2)
-        yield
-    finally:
-        for neighbour in neighbours:
-            neighbour.kill()
-            neighbour.communicate()
 
 
 def told(values: tuple[float, ...], quiet: float) -> tuple[str, str, str]:
