@@ -45,6 +45,7 @@ def main() -> None:
     """Record what is missing, then print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=300, help="pairs of each condition")
+    parser.add_argument("--only", action="append", choices=tuple(CONDITIONS), help="record this condition; repeatable")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop recording after this long")
     parser.add_argument("--out", type=Path, default=Path("docs/measurements/gate-pairs.jsonl"))
     parser.add_argument("--quick", action="store_true", help="two pairs of each condition, into a temporary file")
@@ -56,7 +57,7 @@ def main() -> None:
             print("\n".join(report(read(out))))
         return
     with suppress(KeyboardInterrupt):
-        record(given.out, pairs=given.pairs, seconds=60 * given.minutes)
+        record(given.out, pairs=given.pairs, seconds=60 * given.minutes, only=given.only or tuple(CONDITIONS))
     print("\n".join(report(read(given.out))))
 
 
@@ -70,15 +71,29 @@ def read(file: Path) -> list[dict[str, Any]]:
     return found
 
 
-def record(file: Path, *, pairs: int, seconds: float) -> None:
+def undisturbed(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The pairs in which no more than a quarter of a core was used beside ours and the condition's neighbours.
+
+    Told by what the whole machine used, not by what the pair showed. Where all cores are taken anyway it cannot be
+    told, and every pair counts.
+    """
+    cores = os.cpu_count() or 1
+    return [
+        row
+        for row in rows
+        if "tests" in row and ((used := 1 + CONDITIONS[row["condition"]]) >= cores or (row["busy"] or 0) <= used + 0.25)
+    ]
+
+
+def record(file: Path, *, pairs: int, seconds: float, only: Sequence[str] = tuple(CONDITIONS)) -> None:
     """Append pairs to the file until each condition has enough, or the time is over."""
     file.parent.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + seconds
     plants = _plants(file)
     while time.monotonic() < end:
-        rows = [row for row in read(file) if "tests" in row]
-        have = {name: sum(row["condition"] == name for row in rows) for name in CONDITIONS}
-        short = [name for name in CONDITIONS if have[name] < pairs]
+        rows = undisturbed(read(file))
+        have = {name: sum(row["condition"] == name for row in rows) for name in only}
+        short = [name for name in only if have[name] < pairs]
         if not short:
             return
         condition = min(short, key=have.__getitem__)
@@ -207,7 +222,9 @@ def formed(logs: Sequence[float]) -> Iterator[tuple[str, int]]:
 
 def report(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     """The spread of pairs, and what gates of them found."""
-    pairs = [row for row in rows if "tests" in row]
+    pairs = undisturbed(rows)
+    yield f"{len(pairs)} pairs; {sum('tests' in row for row in rows) - len(pairs)} more beside others' work, not used."
+    yield ""
     names = ["unchanged", *(f"{share:+.0%}" for share in SHARES)]
     yield "| condition | test | pairs | mean | sd own | sd wall | gates | pass | fail | undecided | pairs a gate |"
     yield "|" + " --- |" * 11

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,7 @@ def step():
     return total
 '''
 KINDS = ("unchanged", "step +10%", "dependency +10%")
+RIVAL = "pytest-benchmark"
 _FIELDS = ("mean", "median", "min")
 
 
@@ -126,21 +127,20 @@ def record(file: Path, folder: Path, *, runs: int, rivals: int, seconds: float) 
     project = Project(folder, calibration=known)
     if known is None:
         _append(file, {"calibration": project.calibration})
-    wanted: list[tuple[str, str, int, Callable[[], dict[str, Any]]]] = []
-    for condition in CONDITIONS:
-        for kind in KINDS:
-            run = lambda kind=kind, condition=condition: gate(project, kind, condition)
-            wanted.append((condition, kind, runs if kind != KINDS[2] else max(1, runs // 2), run))
-        wanted.append((condition, "pytest-benchmark", rivals, lambda condition=condition: rival(project, condition)))
+    wanted = [
+        (condition, kind, max(1, runs // 2) if kind == KINDS[2] else rivals if kind == RIVAL else runs)
+        for condition in CONDITIONS
+        for kind in (*KINDS, RIVAL)
+    ]
     while time.monotonic() < end:
         rows = read(file)
-        have = [sum(r.get("condition") == c and r.get("kind") == k for r in rows) for c, k, _, _ in wanted]
-        shares = [count / want for count, (_, _, want, _) in zip(have, wanted, strict=True)]
+        have = [sum(r.get("condition") == c and r.get("kind") == k for r in rows) for c, k, _ in wanted]
+        shares = [count / want for count, (_, _, want) in zip(have, wanted, strict=True)]
         if min(shares) >= 1:
             return
-        condition, _, _, run = wanted[shares.index(min(shares))]
+        condition, kind, _ = wanted[shares.index(min(shares))]
         with burning(CONDITIONS[condition]):
-            _append(file, run())
+            _append(file, rival(project, condition) if kind == RIVAL else gate(project, kind, condition))
 
 
 class Project:
@@ -246,7 +246,7 @@ def rival(project: Project, condition: str) -> dict[str, Any]:
         runs = sorted(Path(storage).rglob("*.json"))
         stats = [json.loads(run.read_text())["benchmarks"][0]["stats"] for run in runs]
     ratios = {field: stats[1][field] / stats[0][field] for field in _FIELDS}
-    return {"condition": condition, "kind": "pytest-benchmark", "ratios": ratios, "seconds": round(took, 1)}
+    return {"condition": condition, "kind": RIVAL, "ratios": ratios, "seconds": round(took, 1)}
 
 
 def _append(file: Path, row: dict[str, Any]) -> None:
@@ -274,7 +274,7 @@ def report(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield "| condition | pytest-benchmark, unchanged code called slower by its | mean | median | min | s a run |"
     yield "|" + " --- |" * 6
     for condition in CONDITIONS:
-        own = [row for row in rows if row.get("condition") == condition and row.get("kind") == "pytest-benchmark"]
+        own = [row for row in rows if row.get("condition") == condition and row.get("kind") == RIVAL]
         if own:
             wrong = [told(sum(row["ratios"][field] > 1.05 for row in own), len(own)) for field in _FIELDS]
             seconds = sorted(row["seconds"] for row in own)[len(own) // 2]
