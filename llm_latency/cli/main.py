@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from llm_latency.cli import env, extract, time
+from llm_latency.cli import doctor, env, extract, gate, selftest, time
 from llm_latency.cli.parser import PROGRAM, Parser
 from llm_latency.cli.result import INTERRUPTED, UNUSABLE, complain
 from llm_latency.cli.version import version
@@ -20,6 +20,7 @@ examples:
   {PROGRAM} time shape:gpt2
   {PROGRAM} time chat.py:answer --budget "ttft p95 < 250 ms"
   {PROGRAM} time --help
+  {PROGRAM} gate --base origin/main -- tests/latency
   {PROGRAM} env
   {PROGRAM} extract notebooks/*.ipynb --csv results.csv
 """
@@ -49,6 +50,9 @@ def make_parser() -> Parser:
     time.add_command(commands)
     env.add_command(commands)
     extract.add_command(commands)
+    selftest.add_command(commands)
+    gate.add_command(commands)
+    doctor.add_command(commands)
     return parser
 
 

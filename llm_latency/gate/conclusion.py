@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+
+import msgspec
 
 from llm_latency.core.doubts import doubts
 from llm_latency.core.environment import Environment, differences
 from llm_latency.core.measurement import Measurement
 from llm_latency.gate.decision import LEVEL
 from llm_latency.gate.gate import Counted, Gate
-from llm_latency.gate.pair import BASE, HEAD
-from llm_latency.gate.result import BROKEN, NEW, SKIPPED, UNDECIDED, Answer, GateResult, Side, Tested, worst_word
+from llm_latency.gate.pair import BASE, HEAD, SIDES
+from llm_latency.gate.result import (
+    BROKEN,
+    FASTER,
+    NEW,
+    SKIPPED,
+    TOO_SLOW,
+    UNDECIDED,
+    Answer,
+    GateResult,
+    Side,
+    Tested,
+    worst_word,
+)
+
+# Of these words it is told which part of the call moved.
+_TOLD = (TOO_SLOW, UNDECIDED, FASTER)
+_NEVER_REACHED = "no pair got as far as this test"
+_NEVER_TIMED = "it was never timed on both sides: llmtime() was not called, or did not get to its end"
 
 
 def conclude(
@@ -26,7 +45,7 @@ def conclude(
     complete: bool = True,
 ) -> GateResult:
     """Everything that was asked, answered as far as the pairs go; `what` names base and head, `is_new` new tests."""
-    answers = tuple(question.answer() for question in gate.questions.values())
+    answers = tuple(_answers(gate))
     sides = tuple(_side(gate, side, name, pythons[side]) for side, name in zip((BASE, HEAD), what, strict=True))
     return GateResult(
         ref=ref,
@@ -47,6 +66,15 @@ def conclude(
     )
 
 
+def _answers(gate: Gate) -> Iterator[Answer]:
+    """In the order of the tests and of their llmtime() calls; with what moved where not all is well."""
+    place = {test: position for position, test in enumerate(gate.asked)}
+    for (test, index, _), question in sorted(gate.questions.items(), key=lambda one: (place[one[0][0]], one[0][1])):
+        answer, parts = question.answer(), gate.parts.get((test, index))
+        moved = parts.moved() if parts is not None and answer.word in _TOLD else ()
+        yield msgspec.structs.replace(answer, moved=moved)
+
+
 def _side(gate: Gate, side: str, what: str, python: str) -> Side:
     imported = gate.imported.get(side)
     return Side(
@@ -60,42 +88,47 @@ def _side(gate: Gate, side: str, what: str, python: str) -> Side:
 
 def _tested(gate: Gate, test: str, answers: Sequence[Answer], *, is_new: bool) -> Tested:
     counted = gate.counted[test]
-    own = [answer for answer in answers if answer.test == test]
+    words = [answer.word for answer in answers if answer.test == test]
+    if counted.is_skipped:
+        return Tested(test=test, word=SKIPPED, reasons=(counted.skips[HEAD],))
     measurements = tuple(_measurement(gate, key) for key in gate.names if key[0] == test and gate.traces.get(key))
-    if counted.skipped:
-        return Tested(test=test, word=SKIPPED, reasons=(counted.skipped,))
-    failure = _failure(counted, gate.pairs)
-    if failure:
-        return Tested(test=test, word=BROKEN, failure=failure, measurements=measurements)
-    if own:
-        reasons = _failed_at_base(counted) if counted.failed.get(BASE) else ()
-        return Tested(test=test, word=worst_word([a.word for a in own]), reasons=reasons, measurements=measurements)
-    if counted.failed.get(BASE):
-        word = NEW if is_new else UNDECIDED
-        return Tested(test=test, word=word, reasons=_failed_at_base(counted))
-    reason = "it was never timed on both sides: llmtime() was not called, or did not get to its end"
-    return Tested(test=test, word=UNDECIDED, reasons=(reason,))
+    if _mostly_fails(counted, HEAD):
+        return Tested(test=test, word=BROKEN, failure=counted.words[HEAD], measurements=measurements)
+    # An llmtime() that never came to its end on both sides has no question, and is not to be passed over.
+    missing = [noted for key, noted in gate.stopped.items() if key[0] == test and key not in gate.whole]
+    reasons = [*_unusual(counted), *map(str, missing)]
+    if not words and not reasons:
+        reasons = [_NEVER_TIMED if counted.ran else _NEVER_REACHED]
+    if not words or missing:
+        has_no_base = is_new and (BASE in counted.skips or _mostly_fails(counted, BASE))
+        words.append(NEW if has_no_base else UNDECIDED)
+    return Tested(test=test, word=worst_word(words), reasons=tuple(reasons), measurements=measurements)
 
 
-def _failure(counted: Counted, pairs: int) -> str:
-    """What the test's own code raised at the head, where it did so in most pairs; once is not a rule."""
-    times = counted.failed.get(HEAD, 0)
-    return counted.words.get(HEAD, "") or "it failed" if times and 2 * times > min(pairs, times + counted.timed) else ""
+def _mostly_fails(counted: Counted, side: str) -> bool:
+    """Whether the test's own code failed in more than half of its runs; once in many is not a rule."""
+    return 2 * counted.failed.get(side, 0) > counted.ran
 
 
-def _failed_at_base(counted: Counted) -> tuple[str, ...]:
-    return (f"it fails at the base: {counted.words.get(BASE, 'without a word')}",)
+def _unusual(counted: Counted) -> Iterator[str]:
+    """What a side did with the test other than pass it."""
+    for side in SIDES:
+        if times := counted.failed.get(side, 0):
+            often = "" if times == counted.ran else f" in {times} of {counted.ran} pairs"
+            yield f"it fails at the {side}{often}: {counted.words[side]}"
+        if side in counted.skips:
+            yield f"it is skipped at the {side}: {counted.skips[side]}"
 
 
 def _measurement(gate: Gate, key: tuple[str, int]) -> Measurement:
     """The head's calls of all pairs as one measurement, which absolute budgets are judged by."""
-    traces = tuple(gate.traces[key])
+    traces, pairs = tuple(gate.traces[key]), gate.whole[key]
     return Measurement(
         name=gate.names[key],
         workload={},
         environment=gate.environments.get(HEAD, Environment()),
         traces=traces,
-        stopped_because=f"{len(traces)} calls in {gate.pairs} pairs of fresh processes",
+        stopped_because=f"{len(traces)} calls in {pairs} pair{'' if pairs == 1 else 's'} of fresh processes",
         warnings=doubts(traces),
     )
 

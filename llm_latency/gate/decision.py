@@ -28,25 +28,37 @@ MORE = "more"
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
     """What is allowed: `limit` as a share, 0.05 for 5 %. `family` is how many such questions one gate asks.
 
-    For a metric of which more is better the limit is on the loss: the ratio base over head.
+    For a metric of which more is better the limit is on the loss: the ratio base over head. A slowdown of less than
+    the share `least` never fails, and where that is more than the limit it may pass too.
     """
 
     limit: float
     family: int = 1
+    least: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0.0 < self.limit < 10.0:
             raise UsageError(f"a limit of {self.limit!r}; expected a share between 0 and 10, such as 0.05 for 5 %")
 
     @property
+    def allowed(self) -> float:
+        """The share that must not pass."""
+        return max(self.limit, self.least)
+
+    @property
+    def needed(self) -> float:
+        """The share that has to be exceeded for a failure."""
+        return max(self.limit * _SHOWN, self.least)
+
+    @property
     def worst(self) -> float:
         """The log ratio that must not pass."""
-        return math.log1p(self.limit)
+        return math.log1p(self.allowed)
 
     @property
     def shown(self) -> float:
         """The log ratio above which a slowdown fails."""
-        return math.log1p(self.limit * _SHOWN)
+        return math.log1p(self.needed)
 
 
 class Look(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,7 +77,8 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one question. `first` is the look that decided or the last one; `second` that of the fresh pairs
-    which a failure needs. `more` are the pairs that would probably decide, where it is undecided and they would.
+    which a failure needs. `more` are the pairs, of the fresh ones where `first` says fail, that would probably decide,
+    where it is undecided and they would.
     """
 
     outcome: str
@@ -124,28 +137,29 @@ def decide(logs: Sequence[float], rule: Rule, *, confirmation: Sequence[float] =
     if not is_over and (second is None or second.pairs < LOOKS[-1]):
         return Decision(outcome=MORE, first=first, second=second)
     reason = "a slowdown was seen and fresh pairs could not confirm it"
-    return Decision(
-        outcome=UNDECIDED, first=first, second=second, reason=reason, more=pairs_to_decide(second or first, rule)
-    )
+    more = pairs_to_decide(second, rule) if second is not None else _pairs(first.center, first.spread, rule, above=0)
+    return Decision(outcome=UNDECIDED, first=first, second=second, reason=reason, more=more)
 
 
 def _open(look: Look | None, rule: Rule) -> str:
     if look is None:
         return f"fewer than {LOOKS[0]} pairs were run"
-    if look.center > rule.shown:
+    if rule.shown < look.center < rule.worst:
         return "the slowdown lies between what is shown to be too slow and the limit"
     return "the interval holds the limit; more pairs, or a quieter machine, would narrow it"
 
 
 def pairs_to_decide(look: Look | None, rule: Rule) -> int | None:
     """How many pairs would probably pass or fail a ratio that is as it was seen; None where no number would."""
-    if look is None:
-        return LOOKS[0]
+    return LOOKS[0] if look is None else _pairs(look.center, look.spread, rule, above=look.pairs)
+
+
+def _pairs(center: float, spread: float, rule: Rule, *, above: int) -> int | None:
     for n in (*LOOKS, 64, 90, 130, 180, 250, 350, 500):
-        if n <= look.pairs:
+        if n <= above:
             continue
-        passes = look.center + mean_factor(n, 1.0 - LEVEL) * look.spread < rule.worst
-        fails = look.center - mean_factor(n, 1.0 - LEVEL / rule.family) * look.spread > rule.shown
+        passes = center + mean_factor(n, 1.0 - LEVEL) * spread < rule.worst
+        fails = center - mean_factor(n, 1.0 - LEVEL / rule.family) * spread > rule.shown
         if passes or fails:
             return n
     return None

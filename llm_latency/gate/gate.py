@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -13,19 +13,27 @@ from llm_latency.core.environment import Environment
 from llm_latency.core.trace import Trace
 from llm_latency.core.work import unequally_asked, unequally_done
 from llm_latency.errors import UsageError
+from llm_latency.gate.decision import Look
 from llm_latency.gate.imports import require_own
 from llm_latency.gate.message import Imported
-from llm_latency.gate.pair import BASE, HEAD, Alternated, Lost, Played, require_two_trees
+from llm_latency.gate.moved import Parts
+from llm_latency.gate.pair import BASE, HEAD, SIDES, Alternated, Lost, Played, require_two_trees
 from llm_latency.gate.question import Question
 from llm_latency.gate.result import Asked
 
 # Pairs in a row that may be lost, and pairs in which a test may fail without a time, before no more is expected of it.
 _MOST_LOST, _MOST_FAILED = 2, 2
+# What is said of unequal lengths where metrics can be chosen, and here, where each of them is asked for.
+_ELSEWHERE, _HERE = "compare tpot and itl, not e2e", "fix the length with min_new_tokens and max_new_tokens"
 Key = tuple[str, int]
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a gate stands. `open` questions are left; `left_s` is the time that they would take as things are."""
+    """Where a gate stands, in the middle of pair number `pair`. Of its `tests` so many are `open`.
+
+    `confirming` questions have shown a slowdown. `widest` is the test of the widest interval with its slowdown and
+    bounds as shares. `left_s` is the time to the next look, by that of the latest pair; None in the first one.
+    """
 
     pair: int
     test: str
@@ -39,13 +47,29 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Counted(msgspec.Struct, kw_only=True):
-    """What became of one test in the workers: in how many pairs it was timed on both sides, or failed."""
+    """What became of one test in the workers: in how many pairs it was run at all, timed on both sides, and failed.
 
+    `words` are those of each side's first failure, `skips` of its first skip; `is_skipped` where nothing is left to be
+    timed. `idle` are the pairs in a row that have brought no time, or lost a process in it.
+    """
+
+    ran: int = 0
     timed: int = 0
     failed: dict[str, int] = {}
     words: dict[str, str] = {}
-    skipped: str = ""
+    skips: dict[str, str] = {}
+    is_skipped: bool = False
     idle: int = 0
+
+
+class Noted(msgspec.Struct, kw_only=True):
+    """A problem in the words in which it first came, and in how many pairs it was met."""
+
+    words: str
+    pairs: int = 0
+
+    def __str__(self) -> str:
+        return self.words if self.pairs == 1 else f"{self.words} (in {self.pairs} pairs)"
 
 
 Player = Callable[[Sequence[str], Callable[[str], None]], Played]
@@ -70,40 +94,61 @@ class Gate:
         self.counted = {one.test: Counted() for one in asked}
         self.questions: dict[tuple[str, int, str], Question] = {}
         self.traces: dict[Key, list[Trace]] = {}
+        self.parts: dict[Key, Parts] = {}
         self.environments: dict[str, Environment] = {}
         self.imported: dict[str, Imported] = {}
         self.names: dict[Key, str] = {}
-        self.notes: list[str] = []
+        # Of each llmtime() in how many pairs it was whole, and what has stopped it in others.
+        self.whole: dict[Key, int] = {}
+        self.stopped: dict[Key, Noted] = {}
         self.pairs = 0
-        self.seconds = 0.0
         self.stopped_because = ""
         self._play, self._time_budget_s = play, time_budget_s
         self._needs_own_code = needs_own_code
         self._on_progress, self._turn, self._clock = on_progress, turn, clock
-        self._lost = 0
+        self._notes: dict[tuple[str, ...], Noted] = {}
+        self._took: list[float] = []
+        self._begun = 0.0
+        self._lost, self._lost_in = 0, ""
 
     @property
     def family(self) -> int:
-        """How many questions the gate asks."""
-        return max(1, len(self.questions))
+        """How many questions the gate asks; a test that may still be timed will ask one a metric."""
+        timed = {question.test for question in self.questions.values()}
+        waiting = [one for test, one in self.asked.items() if test not in timed and self._is_open(test)]
+        return max(1, len(self.questions) + sum(len(set(one.metrics)) for one in waiting))
+
+    @property
+    def seconds(self) -> float:
+        """The time that pairs have taken."""
+        return math.fsum(self._took)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What went wrong in pairs, each problem once."""
+        stopped = (f"{test}: {noted}" for (test, _), noted in self.stopped.items())
+        return (*stopped, *map(str, self._notes.values()))
 
     def run(self) -> None:
         """Run pairs. An interrupt goes on; what was found until then stays in the fields."""
-        longest = 0.0
         while (tests := self._open_tests()) and not self.stopped_because:
-            if self.pairs and self.seconds + longest > self._time_budget_s:
-                self.stopped_because = f"time budget of {self._time_budget_s:g} s used after {self.pairs} pairs"
+            # The first pair is spawned and slower than those that are forked after it.
+            if self.pairs and self.seconds + max((self._took[1:] or self._took)[-2:]) > self._time_budget_s:
+                self.stopped_because = f"time budget of {self._time_budget_s:g} s used after {_pairs(self.pairs)}"
                 return
             with self._turn():
-                begin = self._clock()
+                self._begun = self._clock()
                 try:
-                    played = self._play(tests, functools.partial(self._tell, longest))
-                    self._take(played)
+                    self._take(self._play(tests, self._tell), tests)
                 finally:
-                    took = self._clock() - begin
-                    self.seconds += took
-                    longest = max(longest, took)
-        self.stopped_because = self.stopped_because or f"every question answered after {self.pairs} pairs"
+                    self._took.append(self._clock() - self._begun)
+        self.stopped_because = self.stopped_because or self._end()
+
+    def _end(self) -> str:
+        timed = {question.test for question in self.questions.values()}
+        if all(test in timed or counted.is_skipped for test, counted in self.counted.items()):
+            return f"every question answered after {_pairs(self.pairs)}"
+        return f"no test was left that more pairs could tell something about, after {_pairs(self.pairs)}"
 
     def _open_tests(self) -> list[str]:
         """Tests that more pairs can tell something about, in their order."""
@@ -111,103 +156,137 @@ class Gate:
 
     def _is_open(self, test: str) -> bool:
         counted = self.counted[test]
-        if counted.skipped or counted.idle >= _MOST_FAILED:
+        always_fails = counted.failed.get(HEAD, 0) >= max(_MOST_FAILED, counted.ran)
+        if counted.is_skipped or counted.idle >= _MOST_FAILED or always_fails:
             return False
         own = [question for question in self.questions.values() if question.test == test]
         return not own or any(question.is_open() for question in own)
 
-    def _take(self, played: Played) -> None:
+    def _take(self, played: Played, tests: Sequence[str]) -> None:
         for side, imported in played.imported.items():
             require_own(side, imported)
-            if side not in self.imported:
-                self.imported[side] = imported
-        if self._needs_own_code:
+        # Later pairs run fewer tests, which may need nothing of the project.
+        if self._needs_own_code and not any(one.files for one in self.imported.values()):
             require_two_trees(played)
-        for problem in played.problems.items():
-            raise UsageError(f"the {problem[0]} could not run its tests: {problem[1]}")
+        self.imported = played.imported | self.imported
+        calls = [one for one in played.calls if one.test in self.asked]
+        whole = [one for one in calls if not one.problem]
+        has_begun = any((HEAD, test) in played.reports for test in tests)
+        if HEAD in played.problems and not has_begun and not self.whole:
+            raise UsageError(f"the head could not run its tests: {played.problems[HEAD]}")
         self.pairs += 1
-        for calls in played.calls:
-            self._add(calls)
-        timed = {calls.test for calls in played.calls if not calls.problem}
-        for test in self.counted:
-            self._count(test, played, is_timed=test in timed)
+        for one in calls:
+            self._see(one)
+        family = self.family
+        for one in whole:
+            self._add(one, family)
+        for test in tests:
+            self._count(test, played, is_timed=test in {one.test for one in whole})
+        for side, problem in played.problems.items():
+            self._note(f"the {side} could not run all its tests: {problem}", side)
         if played.lost is None:
-            self._lost = 0
-            return
-        self._lost += 1
-        self.notes.append(str(played.lost))
-        if played.lost.test in self.counted:
-            self._mark_lost(played.lost)
-        if self._lost >= _MOST_LOST:
-            self.stopped_because = f"{self._lost} pairs in a row were lost: {played.lost}"
+            self._lost, self._lost_in = 0, ""
+        else:
+            self._count_lost(played.lost)
 
-    def _mark_lost(self, lost: Lost) -> None:
-        counted = self.counted[lost.test]
-        counted.failed[lost.side] = counted.failed.get(lost.side, 0) + 1
-        counted.words[lost.side] = f"its process was lost: {lost.reason}"
-        counted.idle += 1
+    def _note(self, words: str, *key: str) -> None:
+        self._notes.setdefault(key, Noted(words=words)).pairs += 1
+
+    def _count_lost(self, lost: Lost) -> None:
+        """Two in a row end the gate; where both were lost in one test, that test alone is given up."""
+        self._note(str(lost), lost.side, lost.test)
+        is_again = lost.test in self.counted and lost.test == self._lost_in
+        self._lost, self._lost_in = (0 if is_again else self._lost + 1), lost.test
+        if self._lost >= _MOST_LOST:
+            self.stopped_because = f"{self._lost} pairs in a row were lost, the last one so: {lost}"
 
     def _count(self, test: str, played: Played, *, is_timed: bool) -> None:
         counted = self.counted[test]
-        reports = {side: played.reports.get((side, test)) for side in (BASE, HEAD)}
+        troubles = {side: words for side in SIDES if (words := _trouble(test, side, played))}
+        reports = {side: report for side in SIDES if (report := played.reports.get((side, test))) is not None}
+        if not (is_timed or troubles or reports):
+            return  # the pair did not get as far
+        counted.ran += 1
+        counted.timed += is_timed
+        for side, words in troubles.items():
+            counted.failed[side] = counted.failed.get(side, 0) + 1
+            counted.words.setdefault(side, words)
+        is_lost = played.lost is not None and played.lost.test == test
+        counted.idle = 0 if is_timed and not is_lost else counted.idle + 1
         for side, report in reports.items():
-            if report is None:
-                continue
-            if report.outcome == "failed":
-                counted.failed[side] = counted.failed.get(side, 0) + 1
-                counted.words.setdefault(side, report.text)
-            elif report.outcome == "skipped" and side == HEAD and not is_timed:
-                counted.skipped = report.text or "skipped"
-        if is_timed:
-            counted.timed += 1
-            counted.idle = 0
-        elif any(report is not None for report in reports.values()):
-            counted.idle += 1
+            if report.outcome == "skipped":
+                counted.skips.setdefault(side, report.text or "no reason was given")
+        # Both sides run the same tests: one that the head alone skips is skipped by the code that is gated.
+        outcomes = {side: "failed" if side in troubles else report.outcome for side, report in reports.items()}
+        if outcomes.get(HEAD) == "skipped" and outcomes.get(BASE, "passed") != "passed" and not counted.timed:
+            counted.is_skipped = True
 
-    def _add(self, calls: Alternated) -> None:
+    def _see(self, calls: Alternated) -> None:
+        """Note an llmtime(), and ask what there is to ask about it."""
         key = (calls.test, calls.index)
-        asked = self.asked.get(calls.test)
-        if asked is None:
-            return
-        self.names[key] = calls.name
-        for side, environment in zip((BASE, HEAD), calls.environments, strict=True):
+        self.names.setdefault(key, calls.name)
+        for side, environment in zip(SIDES, calls.environments, strict=True):
             if environment is not None:
                 self.environments.setdefault(side, environment)
         if calls.problem:
-            self.notes.append(f"{calls.test}: {calls.problem}")
+            self.stopped.setdefault(key, Noted(words=calls.problem)).pairs += 1
             return
-        self.traces.setdefault(key, []).extend(calls.head)
-        unequal = [*unequally_asked(calls.base, calls.head), *unequally_done(calls.base, calls.head)]
+        self.whole[key] = self.whole.get(key, 0) + 1
+        asked = self.asked[calls.test]
         for metric in asked.metrics:
-            question = self.questions.get((*key, metric))
-            if question is None:
-                question = Question(asked, test=calls.test, name=calls.name, metric=metric)
-                self.questions[*key, metric] = question
-            if unequal:
-                question.withhold(unequal)
-        for metric in asked.metrics:
-            question = self.questions[*key, metric]
-            if question.is_open():
-                question.add(calls, family=self.family)
+            if (*key, metric) not in self.questions:
+                self.questions[*key, metric] = Question(asked, test=calls.test, name=calls.name, metric=metric)
 
-    def _tell(self, longest: float, test: str) -> None:
+    def _add(self, calls: Alternated, family: int) -> None:
+        key = (calls.test, calls.index)
+        self.traces.setdefault(key, []).extend(calls.head)
+        asking = [self.questions[*key, metric] for metric in dict.fromkeys(self.asked[calls.test].metrics)]
+        asking = [question for question in asking if question.is_open()]
+        if unequal := [*unequally_asked(calls.base, calls.head), *unequally_done(calls.base, calls.head)]:
+            for question in asking:
+                question.withhold([reason.replace(_ELSEWHERE, _HERE) for reason in unequal])
+            return
+        if asking:
+            self.parts.setdefault(key, Parts()).add(calls)
+        for question in asking:
+            question.add(calls, family=family)
+
+    def _tell(self, test: str) -> None:
         if self._on_progress is None:
             return
-        questions = list(self.questions.values())
-        still = [question for question in questions if question.is_open()]
+        still = [question for question in self.questions.values() if question.is_open()]
         looks = [(question.test, look) for question in still if (look := question.look()) is not None]
-        widest = max(looks, key=lambda pair: pair[1].high - pair[1].low, default=None)
+        widest = max(looks, key=lambda one: one[1].high - one[1].low, default=None)
         more = [count for question in still if (count := question.pairs_to_look()) is not None]
+        elapsed = self._clock() - self._begun
         self._on_progress(
             Progress(
                 pair=self.pairs + 1,
                 test=test,
-                seconds=self.seconds,
+                seconds=self.seconds + elapsed,
                 time_budget_s=self._time_budget_s,
                 tests=len(self.asked),
-                open=len(still) if questions else len(self.asked),
+                open=len(self._open_tests()),
                 confirming=sum(question.is_confirming() for question in still),
-                widest=None if widest is None else (widest[0], widest[1].center, widest[1].low, widest[1].high),
-                left_s=max(more, default=0) * longest if longest and more else None,
+                widest=None if widest is None else (widest[0], *_shares(widest[1])),
+                left_s=max(0.0, min(more) * self._took[-1] - elapsed) if more and self._took else None,
             )
         )
+
+
+def _trouble(test: str, side: str, played: Played) -> str:
+    """What went wrong with a test on a side; nothing where it has run to its end, was skipped or was not reached."""
+    report = played.reports.get((side, test))
+    if played.lost is not None and (played.lost.side, played.lost.test) == (side, test):
+        return f"its process was lost: {played.lost.reason}"
+    if report is not None:
+        return (report.text or "it failed without a word") if report.outcome == "failed" else ""
+    return f"the {side} could not run it: {played.problems[side]}" if side in played.problems else ""
+
+
+def _shares(look: Look) -> tuple[float, float, float]:
+    return math.expm1(look.center), math.expm1(look.low), math.expm1(look.high)
+
+
+def _pairs(count: int) -> str:
+    return f"{count} pair{'' if count == 1 else 's'}"

@@ -10,20 +10,21 @@ import importlib.metadata
 import importlib.util
 import os
 import sys
-import threading
-from collections.abc import Iterable, Sequence
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, NamespaceLoader, PathFinder
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from llm_latency.errors import UsageError
 from llm_latency.gate.message import Imported, Job
+from llm_latency.gate.trees import INSTALLED, Trees, real
 
 # The tool itself cannot be one of its two sides: it is loaded before them.
 _TOOL = ("llm_latency", "pytest_llm_latency")
-# Folders that hold installed packages, also where an environment lies inside a tree.
-INSTALLED = frozenset({"site-packages", "dist-packages"})
+# Loaded by the interpreter itself, before anybody could say from where.
+_ITS_OWN = (*_TOOL, "__main__", "sitecustomize", "usercustomize")
 
 
 class Imports(MetaPathFinder):
@@ -31,66 +32,56 @@ class Imports(MetaPathFinder):
 
     def __init__(self, job: Job) -> None:
         """Read what a job says about its trees; `install` puts it to work."""
-        self.own = Path(os.path.realpath(job.own))
-        self.home = Path(os.path.realpath(job.home))
-        self.trees = tuple(Path(os.path.realpath(tree)) for tree in job.trees)
+        self.trees = Trees(job)
         self._side = job.side
-        self._project = job.project
-        self._tests = tuple(Path(folder) for folder in job.tests)
-        self._asking = threading.local()
+        self._roots: dict[Path, None] = {}
 
     def install(self) -> None:
         """Be asked first; what was imported before stays."""
-        sys.meta_path.insert(0, self)
+        sys.meta_path = _Behind([self, *sys.meta_path])
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Find a module as all others would, at its place in the right tree; raises ModuleNotFoundError without one."""
-        if getattr(self._asking, "now", False) or fullname.partition(".")[0] in _TOOL:
+        """Find a module as all others would, at its place in the right tree."""
+        if fullname.partition(".")[0] in _TOOL:
             return None
-        self._asking.now = True
-        try:
-            spec = _found(fullname, path, target, without=self)
-            place = _place(spec)
-            inside = None if place is None else self._inside(place)
-            if inside is None:
-                return spec if spec is not None or path is not None else self._only_here(fullname)
-            assert spec is not None
-            assert place is not None
-            there = self._tree_of(inside) / inside
-            if there == place:
-                return spec
-            if there.exists():
-                return _moved(spec, there)
-            if path is None and (only := self._only_here(fullname)) is not None:
-                return only
-        finally:
-            self._asking.now = False
-        raise ModuleNotFoundError(
-            f"{fullname} was found as {place}, and the {self._side} has no {there}. A module that is built or generated"
-            " in place has to be there too: name it in latency_share, or build it in a way that git knows",
-            name=fullname,
-        )
+        named = self._named_by_folder(fullname, path)
+        if named is not None:
+            return self._replaced(ModuleSpec(fullname, None, origin=str(named), is_package=True), named, path, None)
+        spec, finder = _found(fullname, path, target, without=self)
+        if spec is None:
+            return self._found_by_none(fullname, path)
+        if not spec.has_location:
+            return spec if spec.submodule_search_locations is None else self._namespace(spec, path)
+        place = self.trees.place(spec.origin or "")
+        inside = self.trees.inside(place)
+        if inside is None:
+            return (None if path is not None else self._vendored(fullname, place)) or spec
+        if path is None:
+            self._roots[self.trees.own / (inside.parent.parent if _is_package(spec) else inside.parent)] = None
+        if self.trees.right(inside) == place or self._is_test_of_one(inside, place):
+            return spec
+        return self._replaced(spec, place, path, finder)
 
-    def imported(self, *, with_inventory: bool) -> Imported:
+    def imported(self) -> Imported:
         """What has been imported until now, and from where."""
         files: dict[str, str] = {}
         foreign, copies, modules = [], [], []
         for name, module in list(sys.modules.items()):
-            file = getattr(module, "__file__", None)
+            file = getattr(module, "__dict__", {}).get("__file__")  # a lazy module would import what it is asked for
             top = name.partition(".")[0]
-            if not isinstance(file, str) or top in (*_TOOL, "__main__"):
+            if not isinstance(file, str) or top in _ITS_OWN:
                 continue
-            place = Path(os.path.realpath(file))
-            inside = self._inside(place)
+            place = self.trees.place(file)
+            inside = self.trees.inside(place)
             if inside is None:
                 if INSTALLED.intersection(place.parts):
                     modules.append(name)
-                    copies += [f"{name} is {place}"] if name == top and self._has(top) else []
-            elif self._is_test(inside):
+                    copies += [f"{name} is {place}"] if name == top and self._is_copy(top, place) else []
+            elif self.trees.is_test(inside):
                 continue
-            elif place.is_relative_to(self.own) and self._closest(place) == self.own:
+            elif self.trees.closest(place) == self.trees.own:
                 if name == top or top not in files:
                     files[top] = str(inside)
             else:
@@ -101,38 +92,142 @@ class Imports(MetaPathFinder):
             foreign=tuple(foreign),
             copies=tuple(copies),
             modules=tuple(modules),
-            inventory=inventory() if with_inventory else {},
         )
 
-    def _inside(self, place: Path) -> Path | None:
-        """The place relative to the tree that it lies in; None for what is in none, or installed in one."""
-        tree = self._closest(place)
-        if tree is None or INSTALLED.intersection(place.parts):
+    def _replaced(
+        self, spec: ModuleSpec, place: Path, path: Sequence[str] | None, finder: Any
+    ) -> ModuleSpec:
+        """What lies at the same place in the right tree; where there is nothing, a module that says so if imported."""
+        inside = self.trees.inside(place)
+        assert inside is not None
+        there = self.trees.right(inside)
+        if there.exists():
+            moved = _moved(spec, there, finder)
+            return moved if path is None else _instead_of(place, moved)
+        if path is None and (only := self._only_here(spec.name)) is not None:
+            return only
+        words = (
+            f"{spec.name} was found as {place}, and the {self._side} has no {there}. A module that is built or generated"
+            " in place has to be there too: name it in latency_share, or build it in a way that git knows"
+        )
+        return ModuleSpec(spec.name, _Missing(words), origin=str(place))
+
+    def _named_by_folder(self, fullname: str, path: Sequence[str] | None) -> Path | None:
+        """A package's file in the wrong tree: pytest's importlib mode asks for it with its own folder as the path."""
+        folders = list(path or ())
+        if len(folders) != 1 or os.path.basename(folders[0]) != fullname.rpartition(".")[2]:
             return None
-        return place.relative_to(tree)
+        place = self.trees.place(os.path.join(folders[0], "__init__.py"))
+        inside = self.trees.inside(place)
+        is_wrong = inside is not None and self.trees.right(inside) != place
+        return place if is_wrong and place.is_file() else None
 
-    def _closest(self, place: Path) -> Path | None:
-        """The innermost tree around a place."""
-        return max((t for t in self.trees if place.is_relative_to(t)), key=lambda tree: len(tree.parts), default=None)
+    def _is_test_of_one(self, inside: Path, place: Path) -> bool:
+        """Whether a file among the tests is only in the tree that it was found in."""
+        return self.trees.is_test(inside) and place.is_relative_to(self.trees.own) and not self.trees.right(inside).exists()
 
-    def _tree_of(self, inside: Path) -> Path:
-        return self.home if self._is_test(inside) else self.own
+    def _found_by_none(self, fullname: str, path: Sequence[str] | None) -> ModuleSpec | None:
+        if path is None:
+            return self._own_alone(fullname, [*self._mapped(sys.path), *self._roots])
+        for folder in path:  # tests that came with the head, inside of a package of the base
+            inside = self.trees.inside(self.trees.place(os.path.join(folder, fullname.rpartition(".")[2])))
+            if inside is not None and self.trees.is_test(inside) and not self.trees.right(inside).is_relative_to(folder):
+                return _in_folder(fullname, self.trees.right(inside).parent)
+        return None
 
-    def _is_test(self, inside: Path) -> bool:
-        return inside.name == "conftest.py" or any(inside.is_relative_to(folder) for folder in self._tests)
+    def _vendored(self, name: str, installed: Path) -> ModuleSpec | None:
+        """An own module that would come before an installed one, where the other tree has it no more."""
+        if not INSTALLED.intersection(installed.parts):
+            return None
+        entries = list(sys.path)
+        last = next((at for at, entry in enumerate(entries) if entry and installed.is_relative_to(real(entry))), 0)
+        return self._own_alone(name, self._mapped(entries[:last]))
+
+    def _own_alone(self, name: str, roots: Iterable[Path]) -> ModuleSpec | None:
+        """A top-level module of the own tree alone; what both have and nobody found is not meant to be imported."""
+        for root in dict.fromkeys(roots):
+            spec = _in_folder(name, root)
+            inside = root.relative_to(self.trees.own)
+            others = (tree / inside for tree in self.trees.all if tree != self.trees.own)
+            if spec is not None and not any(_in_folder(name, other) for other in others):
+                return spec
+        return None
 
     def _only_here(self, name: str) -> ModuleSpec | None:
-        """A top-level module at a place where the other tree has none: one side has moved or removed it."""
-        roots = [self.own / self._project, self.own / self._project / "src"]
-        for entry in sys.path:
-            inside = self._inside(Path(os.path.realpath(entry or ".")))
-            roots += [self.own / inside] if inside is not None else []
-        spec = PathFinder.find_spec(name, [str(root) for root in dict.fromkeys(roots)])
-        return spec if spec is not None and spec.origin is not None else None
+        """A top-level module that the other tree has at another place: one side has moved it."""
+        project = self.trees.own / self.trees.project
+        roots = (*self._mapped(sys.path), *self._roots, project, project / "src")
+        found = (_in_folder(name, root) for root in dict.fromkeys(roots))
+        return next((spec for spec in found if spec is not None), None)
 
-    def _has(self, name: str) -> bool:
-        project = self.own / self._project
-        return any((root / name / "__init__.py").is_file() for root in (project, project / "src"))
+    def _mapped(self, entries: Iterable[str]) -> Iterator[Path]:
+        """The own tree's folders at the places of a sys.path."""
+        for entry in entries:
+            inside = self.trees.inside(Path(real(entry) if entry else os.getcwd()))
+            if inside is not None:
+                yield self.trees.own / inside
+
+    def _namespace(self, spec: ModuleSpec, path: Sequence[str] | None) -> ModuleSpec:
+        """A package without a file of its own, with its folders in the right tree; those outside of the trees stay."""
+        before = list(spec.submodule_search_locations or ())
+        after = []
+        for folder in before:
+            place = Path(os.path.realpath(folder))
+            inside = self.trees.inside(place)
+            after.append(folder if inside is None else str(self.trees.right(inside)))
+        if all(map(os.path.samefile, before, after)) if _are_there(before, after) else before == after:
+            return spec
+        if path is None and not _are_there(after, after) and (only := self._only_here(spec.name)) is not None:
+            return only
+        moved = ModuleSpec(spec.name, None, is_package=True)
+        moved.submodule_search_locations = _folders(spec.name, after, self)
+        return moved
+
+    def _is_copy(self, name: str, installed: Path) -> bool:
+        """Whether an installed package is the project's own: half of the modules in its tree have the same names."""
+        project = self.trees.own / self.trees.project
+        for root in (project, project / "src"):
+            inside = self.trees.inside(root / name / "__init__.py")
+            if inside is not None and (root / name / "__init__.py").is_file() and not self.trees.is_test(inside):
+                own = {file.name for file in (root / name).glob("*.py")}
+                return 2 * len(own & {file.name for file in installed.parent.glob("*.py")}) >= len(own)
+        return False
+
+
+class _Behind(list[Any]):
+    """sys.meta_path with a first finder that stays first: test runners put their own in front of all others."""
+
+    def insert(self, index: Any, finder: Any, /) -> None:
+        """Insert it behind the first one."""
+        super().insert(max(1, index), finder)
+
+
+class _Missing(Loader):
+    """Loads nothing: the module is found where its tree has none, so that those who only look see both sides alike."""
+
+    def __init__(self, words: str) -> None:
+        self._words = words
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        raise ModuleNotFoundError(self._words, name=spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Never reached."""
+
+
+class _Instead(Loader):
+    """Loads one file where another was asked for: pytest's importlib mode takes no spec but that of the file it names."""
+
+    def __init__(self, spec: ModuleSpec) -> None:
+        self._spec = spec
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return importlib.util.module_from_spec(self._spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self._spec
+        assert self._spec.loader is not None
+        self._spec.loader.exec_module(module)
 
 
 def require_own(side: str, imported: Imported) -> None:
@@ -165,31 +260,60 @@ def _versions(names: Iterable[str]) -> dict[str, str]:
 
 def _found(
     name: str, path: Sequence[str] | None, target: ModuleType | None, *, without: MetaPathFinder
-) -> ModuleSpec | None:
-    for finder in sys.meta_path:
+) -> tuple[ModuleSpec | None, Any]:
+    """What the other finders say, and which of them."""
+    for finder in list(sys.meta_path):
         find = getattr(finder, "find_spec", None)
         if finder is without or find is None:
             continue
         spec: ModuleSpec | None = find(name, path, target)
         if spec is not None:
-            return spec
-    return None
+            return spec, finder
+    return None, None
 
 
-def _place(spec: ModuleSpec | None) -> Path | None:
-    """Where a module's file lies, or the first folder of a package that has none."""
-    if spec is None:
-        return None
-    if spec.has_location and spec.origin is not None:
-        return Path(os.path.realpath(spec.origin))
-    locations = list(spec.submodule_search_locations or ())
-    return Path(os.path.realpath(locations[0])) if locations else None
-
-
-def _moved(spec: ModuleSpec, there: Path) -> ModuleSpec | None:
-    if spec.has_location:
-        folders = None if spec.submodule_search_locations is None else [str(there.parent)]
-        return importlib.util.spec_from_file_location(spec.name, there, submodule_search_locations=folders)
-    moved = ModuleSpec(spec.name, None, is_package=True)
-    moved.submodule_search_locations = [str(there)]
+def _moved(spec: ModuleSpec, there: Path, finder: Any) -> ModuleSpec:
+    """The same module from another file, by whoever has found it: some of them change the code that they load."""
+    folder = there.parent.parent if _is_package(spec) else there.parent
+    for one in filter(None, (finder, PathFinder)):
+        found: ModuleSpec | None = one.find_spec(spec.name, [str(folder)], None)
+        if found is not None and found.has_location and found.origin == str(there):
+            return found
+    folders = [str(there.parent)] if _is_package(spec) else None
+    moved = importlib.util.spec_from_file_location(spec.name, there, submodule_search_locations=folders)
+    assert moved is not None  # it has the name of a file that has a loader
     return moved
+
+
+def _instead_of(place: Path, spec: ModuleSpec) -> ModuleSpec:
+    instead = ModuleSpec(spec.name, _Instead(spec), origin=str(place))
+    instead.submodule_search_locations = spec.submodule_search_locations
+    return instead
+
+
+def _in_folder(name: str, folder: Path) -> ModuleSpec | None:
+    """A module in one folder; a folder without Python files is none."""
+    spec = PathFinder.find_spec(name, [str(folder)])
+    if spec is None or spec.has_location:
+        return spec
+    within = [Path(place) for place in spec.submodule_search_locations or ()]
+    has_code = any(any(place.glob("*.py")) or any(place.glob("*/*.py")) for place in within)
+    return spec if has_code else None
+
+
+def _folders(name: str, folders: list[str], finder: MetaPathFinder) -> Any:
+    """A package's search path that follows its parent's, asking a finder: what namespace packages have."""
+
+    def again(_: str, parent: Sequence[str]) -> ModuleSpec | None:
+        return finder.find_spec(name, parent if "." in name else None)
+
+    # There is no public name for it; a list does for all but importlib.resources.
+    return getattr(NamespaceLoader(name, folders, again), "_path", folders)  # type: ignore[arg-type]  # as importlib does
+
+
+def _is_package(spec: ModuleSpec) -> bool:
+    return spec.submodule_search_locations is not None
+
+
+def _are_there(*lists: list[str]) -> bool:
+    return all(os.path.isdir(folder) for folders in lists for folder in folders)

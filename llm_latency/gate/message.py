@@ -9,14 +9,16 @@ import msgspec
 
 from llm_latency.core.environment import Environment
 from llm_latency.core.trace import Trace
+from llm_latency.errors import UsageError
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """What a worker is to do: `run` ("module:function", called with the job and a Baton) with `arguments`.
 
-    It begins in the folder `start` with `path` as its sys.path (None: its own). Code of the project comes from the
-    tree `own`, whichever of `trees` it is found in; what lies in `tests` (folders relative to a tree) from `home`.
-    `project` is the project's folder in each tree. `wants_inventory` asks for what is installed.
+    It begins in the folder `start` with `path` as its sys.path (None: its own, with `before` and `after` around it).
+    Code of the project comes from the tree `own`, whichever of `trees` it is found in; what lies in `tests` (folders
+    relative to a tree) from `home`. `project` is the project's folder in each tree. `scratch` is a folder for what the
+    worker writes, gone with the gate. `wants_inventory` asks for what is installed.
     """
 
     side: str
@@ -29,11 +31,14 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     project: str = "."
     start: str | None = None
     path: tuple[str, ...] | None = None
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
+    scratch: str | None = None
     wants_inventory: bool = False
 
 
 class Imported(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Where a side's code came from, before its first call: files of the project's packages, and versions.
+    """Where a side's code came from, told before its first call and at its end: files of the project's packages, versions.
 
     `foreign` are modules of the other tree and `copies` those installed beside a tree that has them: both say that
     this side does not run its own code. `modules` are other people's, which a fork server may import beforehand.
@@ -115,17 +120,50 @@ class Channel:
         self._connection = Connection(descriptor)
         self._decoder = msgspec.msgpack.Decoder(Message)
 
+    def fileno(self) -> int:
+        """The socket, for those who wait for several things."""
+        return self._connection.fileno()
+
+    def has_words(self) -> bool:
+        """Whether something can be received at once."""
+        return self._connection.poll(0)
+
     def send(self, message: Message) -> None:
         """Send one message; raises OSError where the other end is gone."""
-        self._connection.send_bytes(msgspec.msgpack.encode(message))
+        self._connection.send_bytes(_encoded(message))
 
     def receive(self, timeout_s: float | None = None) -> Message | None:
         """Wait for a message; None after `timeout_s`. Raises EOFError or OSError where the other end is gone."""
         if timeout_s is not None and not self._connection.poll(timeout_s):
             return None
-        message: Message = self._decoder.decode(self._connection.recv_bytes())
+        text = self._connection.recv_bytes()
+        try:
+            message: Message = self._decoder.decode(text)
+        except msgspec.DecodeError as error:
+            raise ConnectionError(f"it said what this version does not understand: {error}") from error
         return message
 
     def close(self) -> None:
         """Close this end."""
         self._connection.close()
+
+
+def _encoded(message: Message) -> bytes:
+    try:
+        return msgspec.msgpack.encode(message)
+    except UnicodeEncodeError as error:
+        if isinstance(message, Job):
+            raise UsageError(
+                f"a path or argument of this run is no valid Unicode ({error.object[:200]!r}), and a gate cannot hand"
+                " it to its workers; move the project, or rename what it names"
+            ) from None
+        return msgspec.msgpack.encode(_spelled(msgspec.to_builtins(message)))
+
+
+def _spelled(value: Any) -> Any:
+    """The same with undecodable bytes of names and outputs spelled out, which no encoding takes as they are."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_spelled(key): _spelled(item) for key, item in value.items()}
+    return list(map(_spelled, value)) if isinstance(value, list | tuple) else value

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import select
+import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,16 +17,19 @@ from pathlib import Path
 import msgspec
 
 from llm_latency.errors import UsageError
-from llm_latency.gate.message import Channel, Job
-from llm_latency.gate.server import Prepared
+from llm_latency.gate.message import Channel, Job, Message
+from llm_latency.gate.server import NOBODY, READY, UNKNOWN, Prepared
 
 # -P: no folder of the user's comes before the standard library. The module is named in the text, not run by -m, so that
 # its classes are those that the job's own imports find.
-_WORKER = "import sys; from llm_latency.gate.worker import main; main(int(sys.argv[1]))"
-_SERVER = "import sys; from llm_latency.gate.server import main; main(int(sys.argv[1]))"
+_WORKER = "import sys; from llm_latency.gate.worker import main; main(*map(int, sys.argv[1:]))"
+_SERVER = "import sys; from llm_latency.gate.server import main; main(*map(int, sys.argv[1:]))"
 # Importing torch and transformers from a cold disk; a server that takes longer is done without.
 _SERVER_PATIENCE_S = 180.0
-_TAIL = 12
+# A killed process that does not end waits for a device or a network disk, and nobody can end it.
+_DYING_S = 10.0
+_TAIL, _TAIL_BYTES = 12, 1 << 16
+_LONGEST_MS = (1 << 31) - 1
 
 
 class Worker:
@@ -37,6 +43,9 @@ class Worker:
         self.log = log
         self.is_forked = server is not None
         self._server = server
+        self._scratch = job.scratch
+        self._has_ended = False
+        self._status: int | None = None
         self._popen: subprocess.Popen[bytes] | None = None
         ours, theirs = socket.socketpair()
         try:
@@ -47,37 +56,98 @@ class Worker:
                     self._popen = _popen(python, _WORKER, theirs.fileno(), stream.fileno(), environment)
                     self.process = self._popen.pid
             self.channel = Channel(ours.detach())
+            self._watched = _Watched(self.channel, self.process)
         finally:
             theirs.close()
             ours.close()
-        with suppress(OSError):  # it is gone already, which the first wait for it will tell
-            self.channel.send(job)
+        try:
+            with suppress(OSError):  # it is gone already, which the first wait for it will tell
+                self.channel.send(job)
+        except BaseException:
+            self.end()
+            raise
+
+    def receive(self, timeout_s: float) -> Message | None:
+        """Wait for what it says next; None after `timeout_s`.
+
+        Raises EOFError or OSError once it has ended and all its words were heard, also where a child of it lives on.
+        """
+        return self.channel.receive() if self._watched.wait(timeout_s) else None
 
     def end(self) -> int | None:
         """Kill it with all that it has started, and say its exit status; None where that is not known."""
+        if self._has_ended:
+            return self._status
+        self._has_ended = True
         for kill in (os.killpg, os.kill):  # it may not have a group of its own yet
             with suppress(OSError):
                 kill(self.process, signal.SIGKILL)
+        self._watched.close()
         with suppress(OSError):
             self.channel.close()
         if self._popen is not None:
-            return self._popen.wait()
-        return None if self._server is None else self._server.status_of(self.process)
+            with suppress(subprocess.TimeoutExpired):
+                self._status = self._popen.wait(_DYING_S)
+        elif self._server is not None:
+            self._status = self._server.status_of(self.process)
+        return self._status
 
-    def wait_ended(self, *, seconds: float) -> None:
-        """Let it leave by itself, for a while."""
+    def wait_ended(self, *, seconds: float) -> bool:
+        """Let it leave by itself, for a while; whether it has."""
         end = time.monotonic() + seconds
-        with suppress(EOFError, OSError):
-            while time.monotonic() < end and self.channel.receive(max(0.0, end - time.monotonic())) is not None:
+        try:
+            while self.receive(max(0.0, end - time.monotonic())) is not None:
                 pass
+        except (EOFError, OSError):
+            return True
+        return False
+
+    def forget(self) -> None:
+        """Remove what it has written, once it has ended."""
+        with suppress(OSError):
+            self.log.unlink()
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
 
     def last_lines(self) -> str:
         """The end of what it has written."""
         try:
-            lines = self.log.read_text(errors="replace").splitlines()
+            with self.log.open("rb") as stream:
+                stream.seek(max(0, stream.seek(0, os.SEEK_END) - _TAIL_BYTES))
+                lines = stream.read().decode(errors="replace").splitlines()
         except OSError:
             return ""
         return "\n".join(lines[-_TAIL:])
+
+
+class _Watched:
+    """A worker's channel and process, waited for together."""
+
+    def __init__(self, channel: Channel, process: int) -> None:
+        """Where a process has no descriptor, its channel's end alone has to tell."""
+        self._channel = channel
+        self._poll = select.poll()
+        self._poll.register(channel.fileno(), select.POLLIN)
+        self._process: int | None = None
+        if hasattr(os, "pidfd_open"):
+            with suppress(OSError):
+                self._process = os.pidfd_open(process)
+                self._poll.register(self._process, select.POLLIN)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Whether there is something to receive in time; raises EOFError where there never will be."""
+        ready = {descriptor for descriptor, _ in self._poll.poll(min(1e3 * timeout_s, _LONGEST_MS))}
+        if not ready or self._channel.fileno() in ready:
+            return bool(ready)
+        if not self._channel.has_words():
+            raise EOFError
+        return True
+
+    def close(self) -> None:
+        """Let go of the process."""
+        if self._process is not None:
+            os.close(self._process)
+            self._process = None
 
 
 class Server:
@@ -100,32 +170,42 @@ class Server:
     def is_up(self) -> bool:
         """Wait until it has imported what it was told to."""
         try:
-            return self._socket.recv(1) == b"r"
+            return self._socket.recv(1) == READY
         except OSError:
             return False
 
     def fork(self, channel: int, log: int) -> int:
-        """Fork a worker that takes over both descriptors; its process id. Raises OSError where the server is gone."""
+        """Fork a worker that takes over both descriptors; its process id. Raises OSError where that does not work."""
         socket.send_fds(self._socket, [b"fork."], [channel, log])
-        return int.from_bytes(self._answer(), "big")
+        process = int.from_bytes(self._answer(), "big")
+        if process == NOBODY:
+            raise ConnectionError("the fork server cannot fork")
+        return process
 
     def status_of(self, process: int) -> int | None:
-        """Wait for a worker to end; its exit status, negative for a signal."""
+        """Wait for a worker to end; its exit status, negative for a signal, None where it is not known."""
         try:
             self._socket.sendall(b"s" + process.to_bytes(4, "big"))
-            return int.from_bytes(self._answer(), "big", signed=True)
+            status = int.from_bytes(self._answer(), "big", signed=True)
         except OSError:
             return None
+        return None if status == UNKNOWN else status
 
     def end(self) -> None:
         """Kill it."""
-        with suppress(OSError):
-            os.killpg(self._popen.pid, signal.SIGKILL)
+        if self._popen.returncode is None:
+            with suppress(OSError):
+                os.killpg(self._popen.pid, signal.SIGKILL)
         self._socket.close()
-        self._popen.wait()
+        with suppress(subprocess.TimeoutExpired):
+            self._popen.wait(_DYING_S)
 
     def _answer(self) -> bytes:
-        answer = self._socket.recv(4, socket.MSG_WAITALL)
+        try:
+            answer = self._socket.recv(4, socket.MSG_WAITALL)
+        except OSError:
+            self._socket.close()  # a late answer would be taken for the next one's
+            raise
         if len(answer) < 4:
             raise ConnectionError("the fork server is gone")
         return answer
@@ -143,7 +223,8 @@ class Launcher:
         self._environment = dict(environment)
         self._count = 0
         self.server: Server | None = None
-        self.may_fork = True
+        # Not on macOS, whose frameworks end a process that was forked after they were loaded (CPython's bpo-33725).
+        self.may_fork = sys.platform != "darwin"
 
     def prepare(self, prepared: Prepared) -> None:
         """Fork later workers off a server with these imports, where it comes up."""
@@ -182,8 +263,10 @@ class Launcher:
 def _popen(
     python: str, program: str, descriptor: int, log: int, environment: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
+    # -O, -W, -X and the like are part of what is timed. Private, but what multiprocessing and CPython's tests rely on.
+    flags: list[str] = getattr(subprocess, "_args_from_interpreter_flags", list)()
     return subprocess.Popen(
-        [python, "-P", "-c", program, str(descriptor)],
+        [python, *flags, "-P", "-c", program, str(descriptor), str(os.getpid())],
         pass_fds=[descriptor],
         stdin=subprocess.DEVNULL,
         stdout=log,

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from llm_latency.core.metrics import METRICS
 from llm_latency.core.stats import quantile
 from llm_latency.core.verdict import FAIL, PASS
-from llm_latency.gate.decision import LOOKS, MORE, Decision, Look, Rule, decide
+from llm_latency.gate.decision import LOOKS, MORE, Decision, Look, Rule, decide, looked
 from llm_latency.gate.pair import Alternated
 from llm_latency.gate.ratio import Ratio, ratio
 from llm_latency.gate.result import FASTER, OK, TOO_SLOW, UNDECIDED, Answer, Asked
 
-_DECIDED = {PASS: OK, FAIL: TOO_SLOW}
+# So many more pairs without a value than with one, and no more is expected of the metric.
+_MOST_MISSING = 2
 
 
 class Question:
@@ -33,21 +34,23 @@ class Question:
 
     @property
     def rule(self) -> Rule:
-        """The limit with its absolute leg, by the base's median over the pairs before the first look, and no later."""
+        """The limit with its absolute leg, by the base's median over the pairs up to the first look, and no later."""
         if self._rule is not None:
             return self._rule
-        limit = self._asked.limit
-        if self._asked.min_change is not None and self.pairs:
-            least, unit = self._asked.min_change
-            base = quantile([pair.base for pair in self.pairs], 0.5)
-            if unit == self.metric.unit and base > 0:
-                # For a metric of which more is better the ratio is turned round, and so is the share.
-                share = least / base if self.metric.better == "lower" else least / max(base - least, 1e-3 * base)
-                limit = max(limit, min(share, 9.99))
-        rule = Rule(limit=limit, family=self._family)
-        if len(self.pairs) >= LOOKS[0]:
+        first = self.pairs[: LOOKS[0]]
+        rule = Rule(limit=self._asked.limit, family=self._family, least=self._least(first))
+        if len(first) == LOOKS[0]:
             self._rule = rule
         return rule
+
+    def _least(self, pairs: Sequence[Ratio]) -> float:
+        """The share of the base that a change has to be more than to count."""
+        least, unit = self._asked.min_change or (0.0, self.metric.unit)
+        if unit != self.metric.unit or not pairs:
+            return 0.0
+        base = quantile([pair.base for pair in pairs], 0.5)
+        # For a metric of which more is better the ratio is turned round, and so is the share.
+        return least / base if self.metric.better == "lower" else least / max(base - least, 1e-3 * base)
 
     def add(self, calls: Alternated, *, family: int) -> None:
         """Take a pair: into the first ones, or once those have shown a slowdown into its confirmation."""
@@ -55,10 +58,10 @@ class Question:
         found = ratio(calls, self.metric.name)
         if found is None:
             self.missing += 1
-        elif not self._has_failed_once():
-            self.pairs.append(found)
-        else:
+        elif self._is_seen():
             self.fresh.append(found)
+        else:
+            self.pairs.append(found)
 
     def withhold(self, reasons: Sequence[str]) -> None:
         """The two sides do unequal work: no pair can tell anything."""
@@ -66,12 +69,12 @@ class Question:
 
     def is_open(self) -> bool:
         """Whether more pairs could change the answer."""
-        hopeless = self.missing >= 2 and not self.pairs
-        return not self.doubts and not hopeless and self.decision().outcome == MORE
+        is_hopeless = self.missing >= _MOST_MISSING + len(self.pairs) + len(self.fresh)
+        return not self.doubts and not is_hopeless and self.decision().outcome == MORE
 
     def is_confirming(self) -> bool:
         """Whether a slowdown was seen and is being looked at again."""
-        return self._has_failed_once() and self.is_open()
+        return self._is_seen() and self.is_open()
 
     def decision(self, *, is_over: bool = False) -> Decision:
         """What the pairs so far say."""
@@ -80,14 +83,8 @@ class Question:
 
     def answer(self) -> Answer:
         """The word and its numbers, with no more pairs to come."""
-        decision = self.decision(is_over=True)
-        reasons = list(self.doubts) or ([decision.reason] if decision.reason else [])
-        if self.missing and not self.pairs:
-            reasons = [f"its calls have no value of {self.metric.name}"]
-        word = UNDECIDED if self.doubts else _DECIDED.get(decision.outcome, UNDECIDED)
+        decision, rule = self.decision(is_over=True), self.rule
         look = decision.second or decision.first
-        if word == OK and look is not None and look.high < -self.rule.shown:
-            word = FASTER
         found = self.fresh if decision.second is not None else self.pairs
         wall = [self._sign * pair.wall for pair in found]
         return Answer(
@@ -96,8 +93,9 @@ class Question:
             metric=self.metric.name,
             unit=self.metric.unit,
             better=self.metric.better,
-            word=word,
-            limit=self.rule.limit,
+            word=self._word(decision),
+            limit=rule.allowed,
+            shown=rule.needed,
             decision=decision,
             slowdown=math.expm1(look.center) if look is not None else None,
             low=math.expm1(look.low) if look is not None else None,
@@ -107,8 +105,27 @@ class Question:
             head=quantile([pair.head for pair in found], 0.5) if found else None,
             pairs=tuple(self.pairs),
             fresh=tuple(self.fresh),
-            reasons=tuple(reasons),
+            reasons=self._reasons(decision),
         )
+
+    def _word(self, decision: Decision) -> str:
+        if self.doubts or decision.outcome not in (PASS, FAIL):
+            return UNDECIDED
+        if decision.outcome == FAIL:
+            return TOO_SLOW
+        return FASTER if decision.first is not None and decision.first.high < -self.rule.shown else OK
+
+    def _reasons(self, decision: Decision) -> tuple[str, ...]:
+        """Why it is undecided, if it is."""
+        if self.doubts:
+            return self.doubts
+        without = f"its calls have no value of {self.metric.name}"
+        if self.missing and not self.pairs:
+            return (without,)
+        found = [decision.reason] if decision.reason else []
+        if self.missing and decision.outcome not in (PASS, FAIL):
+            found.append(f"{without} in {self.missing} of {self.missing + len(self.pairs) + len(self.fresh)} pairs")
+        return tuple(found)
 
     def look(self) -> Look | None:
         """The last look, as live progress shows it."""
@@ -117,11 +134,12 @@ class Question:
 
     def pairs_to_look(self) -> int | None:
         """How many more pairs there are to the next look; None where there is none."""
-        have = len(self.fresh) if self._has_failed_once() else len(self.pairs)
+        have = len(self.fresh) if self._is_seen() else len(self.pairs)
         return next((look - have for look in LOOKS if look > have), None)
 
-    def _has_failed_once(self) -> bool:
-        first = decide(self._logs(self.pairs), self.rule).first
+    def _is_seen(self) -> bool:
+        """Whether the first pairs have shown a slowdown."""
+        first = looked(self._logs(self.pairs), self.rule)
         return first is not None and first.outcome == FAIL
 
     @property

@@ -35,7 +35,7 @@ class Ratio(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def ratio(calls: Alternated, metric: str) -> Ratio | None:
-    """Set the head's calls against the base's; None where a call has no value of the metric, or the value 0."""
+    """Set the head's calls against the base's; None where a call has no value of the metric, or none above zero."""
     wall = _values(calls, metric)
     relieved_calls = msgspec.structs.replace(
         calls, base=tuple(map(relieved, calls.base)), head=tuple(map(relieved, calls.head))
@@ -47,15 +47,16 @@ def ratio(calls: Alternated, metric: str) -> Ratio | None:
 
 
 def log_ratio(base: Sequence[float], head: Sequence[float]) -> float:
-    """The 20 % trimmed mean over rounds, each two calls a side, of log(head's sum/base's sum)."""
-    rounds = [
-        math.log(sum(head[at : at + 2]) / sum(base[at : at + 2])) for at in range(0, min(len(base), len(head)), 2)
-    ]
-    return trimmed_mean(rounds)
+    """The 20 % trimmed mean over whole rounds, each two calls a side, of log(head's sum/base's sum).
+
+    At least two values a side, all above zero.
+    """
+    whole = min(len(base), len(head)) // 2 * 2
+    return trimmed_mean([math.log(sum(head[at : at + 2]) / sum(base[at : at + 2])) for at in range(0, whole, 2)])
 
 
 def trimmed_mean(values: Sequence[float]) -> float:
-    """The mean without the lowest and highest fifth."""
+    """The mean without the lowest and highest fifth, rounded down to whole values; of at least one value."""
     cut = int(_TRIM * len(values))
     kept = sorted(values)[cut : len(values) - cut]
     return math.fsum(kept) / len(kept)
@@ -68,10 +69,17 @@ def value_of(trace: Trace, metric: str) -> float | None:
 
 
 def _values(calls: Alternated, metric: str) -> tuple[list[float], list[float]] | None:
+    if metric == "peak_memory" and len({_memory(trace) for trace in (*calls.base, *calls.head)}) > 1:
+        return None
     sides: list[list[float]] = []
     for traces in (calls.base, calls.head):
-        values = [value for trace in traces if (value := value_of(trace, metric)) is not None and value > 0]
+        values = [v for trace in traces if (v := value_of(trace, metric)) is not None and 0.0 < v < math.inf]
         if len(values) < len(traces) or len(values) < 2:
             return None
         sides.append(values)
     return sides[0], sides[1]
+
+
+def _memory(trace: Trace) -> bool:
+    """Whether it is the device's allocator that was read; resident memory of a process is something else."""
+    return "allocated" in (trace.peak_bytes or {})

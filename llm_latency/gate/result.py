@@ -23,7 +23,8 @@ WORDS = (BROKEN, TOO_SLOW, UNDECIDED, NEW, FASTER, OK, SKIPPED)
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked about one test: the limit on its slowdown as a share, in each of the metrics.
 
-    A change of less than `min_change` (a value in base unit, and that unit) never fails a metric of that unit.
+    A change of less than `min_change` (a value in base unit, and that unit) never fails a metric of that unit, and
+    passes where the limit alone would not let it.
     """
 
     test: str
@@ -53,7 +54,8 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     The interval has the level of the gate's looks. `wall` is the slowdown in wall time, `base` and `head` medians over
     pairs in base unit. `pairs` are the ratios that came first and `fresh` those of the confirmation. `limit` is the
-    effective one: what was asked, or `min_change` where that is more.
+    effective one: what was asked, or `min_change` where that is more; a slowdown fails that is more than `shown`.
+    `moved` has the parts of the call where the word is not that all is well.
     """
 
     test: str
@@ -64,6 +66,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     word: str
     limit: float
     decision: Decision
+    shown: float | None = None
     slowdown: float | None = None
     low: float | None = None
     high: float | None = None
@@ -128,7 +131,7 @@ class GateResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def worst_word(words: list[str] | tuple[str, ...]) -> str:
-    """The word that speaks for several."""
+    """The word that speaks for several; for none of them, nothing is decided."""
     return min(words, key=WORDS.index, default=UNDECIDED)
 
 
@@ -140,14 +143,40 @@ def to_json(result: GateResult) -> bytes:
 
 
 def from_json(text: bytes, *, source: str = "this file") -> GateResult:
-    """Read what `to_json` wrote; raises MeasurementFileError naming the source."""
+    """Read what `to_json` wrote.
+
+    Raises MeasurementFileError, naming the source and the place in the JSON, when it is broken, holds words that no
+    gate says, or has a schema that this version does not know.
+    """
     try:
+        schema = msgspec.json.decode(text, type=_Head).schema
+        if type(schema) is not int:
+            raise MeasurementFileError(f"{source} has no integer 'schema'; it is no result of a gate of llm-latency")
+        if not 1 <= schema <= SCHEMA:
+            raise MeasurementFileError(
+                f"{source} has schema {schema} and this version reads up to {SCHEMA};"
+                " read it with the llm-latency that wrote it, or a newer one"
+            )
         read = msgspec.json.decode(text, type=_File)
-    except msgspec.MsgspecError as error:
+    except msgspec.ValidationError as error:
         raise MeasurementFileError(f"{source} is no result of a gate: {error}") from error
-    if read.schema != SCHEMA:
-        raise MeasurementFileError(f"{source} has schema {read.schema}; this version reads {SCHEMA}")
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise MeasurementFileError(
+            f"{source} is not complete JSON ({error}); it was cut off or edited. Run the gate again, or restore it"
+        ) from error
+    for part in ("tests", "answers"):
+        for index, one in enumerate(getattr(read, part)):
+            if one.word not in WORDS:
+                raise MeasurementFileError(
+                    f"{source}, {part}[{index}]: the word {one.word!r} is none of a gate's; known: {', '.join(WORDS)}"
+                )
     return GateResult(**{name: getattr(read, name) for name in GateResult.__struct_fields__})
+
+
+class _Head(msgspec.Struct):
+    """What is read of a file first, whatever else it holds."""
+
+    schema: object = None
 
 
 class _File(GateResult, frozen=True, kw_only=True):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points
 
 import msgspec
 
-from llm_latency.gate.imports import INSTALLED
 from llm_latency.gate.message import Imported, Job, Message
 from llm_latency.gate.pair import SIDES, Lost, Pair, Played, Rounds, merged
 from llm_latency.gate.process import Launcher, Worker
@@ -17,7 +17,7 @@ from llm_latency.gate.server import Prepared
 
 # How much of the free memory a second model may take.
 _ROOM = 0.9
-_LEAVING_S = 10.0
+_LEAVING_S, _DYING_S = 10.0, 1.0
 # Imported beforehand they would miss what they do at pytest's start, or trace everything.
 _NEVER_BEFORE = ("conftest", "coverage", "sitecustomize", "usercustomize")
 
@@ -75,8 +75,9 @@ class Sides:
         self._has_begun = True
         for launcher in {id(launcher): launcher for launcher in self._launchers.values()}.values():
             side = next(side for side in SIDES if self._launchers[side] is launcher)
-            path = self._job(side, (), False).path
-            launcher.prepare(Prepared(path=path and _installed(path), modules=_beforehand(played.imported[side])))
+            job = self._job(side, (), False)
+            modules = _beforehand(played.imported[side])
+            launcher.prepare(Prepared(path=job.path, modules=modules, trees=job.trees))
 
     def _together(self, tests: Sequence[str], on_test: Callable[[str], None]) -> Played | None:
         """Both sides in step; None where the second one would not fit beside the first."""
@@ -121,16 +122,20 @@ class Sides:
         )
 
     def _told(self, played: Played, workers: Sequence[Worker]) -> Played:
-        """A lost worker's exit and last words, added to what is known of it."""
+        """The exit and the last words of a worker that was lost or could not go on, added to what is known of it."""
+        by_side = {worker.side: worker for worker in workers}
+        problems = {side: _words(text, by_side[side].last_lines()) for side, text in played.problems.items()}
         if played.lost is None:
             for worker in workers:
                 worker.wait_ended(seconds=_LEAVING_S)
-            return played
-        worker = next(worker for worker in workers if worker.side == played.lost.side)
+            return msgspec.structs.replace(played, problems=problems)
+        worker = by_side[played.lost.side]
+        has_left = worker.wait_ended(seconds=_DYING_S)  # a status that our own killing gives would tell nothing
         status = worker.end()
-        words = [played.lost.reason, f"exit status {status}" if status is not None else "", worker.last_lines()]
-        lost = Lost(played.lost.side, played.lost.test, "; ".join(filter(None, words)))
-        return msgspec.structs.replace(played, lost=lost)
+        reason = _words(played.lost.reason, _exit(status) if has_left and status is not None else "", worker.last_lines())
+        return msgspec.structs.replace(
+            played, problems=problems, lost=Lost(played.lost.side, played.lost.test, reason)
+        )
 
 
 class _Talking:
@@ -139,7 +144,7 @@ class _Talking:
     def __init__(self, worker: Worker) -> None:
         self.side = worker.side
         self.send = worker.channel.send
-        self._receive = worker.channel.receive
+        self._receive = worker.receive
 
     def receive(self, timeout_s: float) -> Message | None:
         return self._receive(timeout_s)
@@ -160,16 +165,20 @@ def _fits(used: int | None, free: int | None) -> bool:
 def _end(workers: Sequence[Worker]) -> None:
     for worker in workers:
         worker.end()
+        worker.forget()
 
 
-def _installed(path: Sequence[str]) -> tuple[str, ...]:
-    """The entries that hold packages or the standard library: a server must not find anything of a project."""
-    return tuple(entry for entry in path if entry and (_is_library(entry) or entry.endswith(".zip")))
+def _words(*parts: str) -> str:
+    return "; ".join(filter(None, parts))
 
 
-def _is_library(entry: str) -> bool:
-    parts = set(entry.split(os.sep))
-    return bool(parts & (INSTALLED | {"lib-dynload"})) or os.path.exists(os.path.join(entry, "os.py"))
+def _exit(status: int) -> str:
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return f"killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"killed by signal {-status}"
 
 
 def _beforehand(imported: Imported) -> tuple[str, ...]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import sys
-import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+
+import msgspec
 
 from llm_latency.core.environment import Environment
 from llm_latency.core.trace import Trace
-from llm_latency.gate.imports import Imports
+from llm_latency.gate.imports import Imports, inventory
 from llm_latency.gate.message import Called, Channel, Ended, Finished, Go, Imported, Job, Ready, Reported, Stop
+from llm_latency.record.clock import HostClock
 from llm_latency.record.machine import memory_room
 
 _PR_SET_PDEATHSIG, _SIGKILL = 1, 9
@@ -106,8 +110,9 @@ class Turns:
 
 def spin(duration_ns: int) -> None:
     """Keep this thread's core busy."""
-    end_ns = time.perf_counter_ns() + duration_ns
-    while time.perf_counter_ns() < end_ns:
+    now_ns = HostClock().now_ns  # a test may have frozen `time`
+    end_ns = now_ns() + duration_ns
+    while now_ns() < end_ns:
         pass
 
 
@@ -122,46 +127,64 @@ def pin(cores: tuple[int, ...] | None) -> None:
             continue
 
 
-def main(descriptor: int) -> None:
+def main(descriptor: int, parent: int) -> None:
     """Run the job that comes over an inherited socket, and leave at once, without taking anything down slowly."""
-    die_with_parent()
-    channel = Channel(descriptor)
-    problem = ""
+    problem = "it was told nothing"
+    try:
+        die_with_parent(parent)
+        os.set_inheritable(descriptor, False)  # what a test starts has no part in this
+        problem = _served(Channel(descriptor))
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception):  # a test may have closed it
+                stream.flush()
+        os._exit(1 if problem else 0)
+
+
+def _served(channel: Channel) -> str:
     try:
         job = channel.receive()
         assert isinstance(job, Job)
         problem = _run(job, channel)
         channel.send(Finished(problem=problem))
-    except (EOFError, OSError, KeyboardInterrupt):  # whoever conducted this is gone
-        problem = "left alone"
-    except BaseException:
-        problem = traceback.format_exc()
-        channel.send(Finished(problem=problem))
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(1 if problem else 0)
+        return problem
+    except BaseException as error:
+        # The log has it too: whoever conducted this may be gone.
+        traceback.print_exc()
+        with suppress(OSError):
+            channel.send(Finished(problem=traceback.format_exc()))
+        return repr(error)
 
 
 def _run(job: Job, channel: Channel) -> str:
+    module, _, function = job.run.partition(":")
+    # With the path that it has been started with: a project's tokenize.py must not come before the standard library's
+    # where the test runner itself needs that.
+    run: Callable[[Job, Baton], str | None] = getattr(importlib.import_module(module), function)
+    if job.scratch is not None:
+        os.makedirs(job.scratch, exist_ok=True)
     if job.start is not None:
         os.chdir(job.start)
-    if job.path is not None:
-        sys.path[:] = job.path
+    sys.path[:] = (*job.before, *sys.path, *job.after) if job.path is None else job.path
     imports = Imports(job)
     imports.install()
-    module, _, function = job.run.partition(":")
-    baton = Baton(channel, lambda: imports.imported(with_inventory=job.wants_inventory))
-    run: Callable[[Job, Baton], str | None] = getattr(importlib.import_module(module), function)
-    problem = run(job, baton) or ""
-    baton.introduced()
+    installed = functools.cache(inventory) if job.wants_inventory else dict
+
+    def imported() -> Imported:
+        return msgspec.structs.replace(imports.imported(), inventory=installed())
+
+    problem = run(job, Baton(channel, imported)) or ""
+    channel.send(imported())  # once more: a timed call may have imported something
     return problem
 
 
-def die_with_parent() -> None:
-    """Let the system kill this process when the one that started it dies; Linux only."""
+def die_with_parent(parent: int) -> None:
+    """Let the system kill this process when the one that started it dies, and leave if it has; Linux only."""
     if sys.platform != "linux":
         return
-    import ctypes
+    with suppress(ImportError, AttributeError, OSError):
+        import ctypes
 
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, _SIGKILL)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, _SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)

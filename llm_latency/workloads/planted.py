@@ -1,4 +1,4 @@
-"""A small model with slowdowns planted in it, by which a gate can be tried; not the gate, and nothing to be measured."""
+"""A small model with slowdowns planted in it, by which a gate can be tried; not the gate, nor a workload to measure."""
 
 from __future__ import annotations
 
@@ -46,8 +46,9 @@ def _copy(amount: int, state: dict[str, Any]) -> None:
     while left > 0:
         state["copy"] = whole[: min(left, 1 << 20)].clone()
         left -= 1 << 20
-    if torch.cuda.is_initialized():
-        torch.cuda.synchronize()
+    cuda: Any = torch.cuda
+    if cuda.is_initialized():
+        cuda.synchronize()
 
 
 def _leak(amount: int, state: dict[str, Any]) -> None:
@@ -101,7 +102,8 @@ def planted_call(plant: Plant, *, threads: int = 1, model: Any = None) -> Callab
         config = transformers.GPT2Config(
             n_layer=2, n_embd=256, n_head=4, vocab_size=1000, eos_token_id=None, bos_token_id=1
         )
-        model = transformers.GPT2LMHeadModel(config).eval()
+        made: Any = transformers.GPT2LMHeadModel(config)
+        model = made.eval()
     ids = torch.arange(5, 5 + _PROMPT_TOKENS).reshape(1, _PROMPT_TOKENS)
     extra = transformers.LogitsProcessorList([Extra(plant)])
 
@@ -116,6 +118,25 @@ def planted_call(plant: Plant, *, threads: int = 1, model: Any = None) -> Callab
         )
 
     call.model = model  # type: ignore[attr-defined]  # so that several calls of one process share it
+    return call
+
+
+def default_threads() -> int:
+    """How many threads torch takes when nobody says; raises TargetError without torch."""
+    require_torch()
+    import torch
+
+    return torch.get_num_threads()
+
+
+def python_call(additions: int = 200_000) -> Callable[[], object]:
+    """A call of plain Python that makes so many additions: some 10 ms, for machines without torch."""
+    state: dict[str, Any] = {}
+
+    def call() -> object:
+        _compute(additions, state)
+        return state["total"]
+
     return call
 
 

@@ -22,6 +22,9 @@ from llm_latency.gate.conclusion import conclude
 from llm_latency.gate.gate import Gate, Progress
 from llm_latency.gate.refs import Opened, TwoRefs, opened
 from llm_latency.gate.result import BROKEN, NEW, SKIPPED, TOO_SLOW, UNDECIDED, Answer, Asked, GateResult, Tested
+from llm_latency.report.gate import append_step_summary, form_of, write_reports
+from llm_latency.report.gate_rows import change_of, full_name, limit, word_of, word_of_test
+from llm_latency.report.gate_why import why
 from pytest_llm_latency.limits import MARKER, read_limits
 from pytest_llm_latency.llmtime import LlmTime
 from pytest_llm_latency.lock import DeviceLock
@@ -69,12 +72,25 @@ def run_gate(session: pytest.Session, *, tell: Callable[[Progress], None]) -> No
             " gated. Select the tests that do, or leave the option out"
         )
     try:
+        for path in settings.report:
+            form_of(path)
         result = _result(config, items, settings, tell)
     except LLMLatencyError as error:
         raise pytest.UsageError(f"the gate against {settings.base} did not run: {error}") from error
     config.stash[RESULT] = result
     for item in items:
         _replace(item, result, config)
+
+
+def hand_over(config: pytest.Config) -> Iterator[str]:
+    """Write the reports that were asked for and the CI's step summary; sentences about what could not be written."""
+    result = config.stash[RESULT]
+    try:
+        write_reports(result, [config.invocation_params.dir / path for path in config.stash[SETTINGS].report])
+    except (OSError, LLMLatencyError) as error:
+        yield f"llm-latency: a report was not written: {error}"
+    if problem := append_step_summary(result, os.environ):
+        yield f"llm-latency: {problem}"
 
 
 def _result(
@@ -172,9 +188,7 @@ def _what_head_is(refs: Opened) -> str:
     done = subprocess.run(
         ["git", "-C", str(refs.top), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
     )
-    changed = len(refs.worktree.changed)
-    files = f" with {changed} changed file{'s' if changed > 1 else ''}" if changed else ""
-    return f"{done.stdout.strip() or 'the working tree'}{files}"
+    return done.stdout.strip() or "the working tree"
 
 
 def _replace(item: pytest.Item, result: GateResult, config: pytest.Config) -> None:
@@ -211,9 +225,15 @@ def require_gate_passed(gated: Gated, settings: Settings) -> None:
     fails = tested.word == TOO_SLOW or (tested.word == UNDECIDED and settings.undecided_gate == "fail")
     fails |= tested.word == NEW and settings.require_baseline
     if fails:
-        lines = [sentence(answer) for answer in gated.answers if answer.word == tested.word]
-        word = tested.word
+        lines = [line for answer in gated.answers if answer.word == tested.word for line in _complaint(answer)]
+        word = word_of_test(tested, gated.answers)
         raise BudgetFailure("\n".join((*lines, *tested.reasons)), word=word, measurements=tested.measurements)
+
+
+def _complaint(answer: Answer) -> Iterator[str]:
+    """One metric's answer, and why."""
+    yield f"{full_name(answer)} {answer.metric} {change_of(answer)}, limit {limit(answer.limit)}: {word_of(answer)}"
+    yield from why(answer)
 
 
 def _judged(measurement: Measurement, item: pytest.Item) -> Measurement:
@@ -257,14 +277,3 @@ def told(progress: Progress) -> str:
     left = "" if progress.left_s is None else f", next look in {progress.left_s:.0f} s"
     parts.append(f"{progress.seconds:.0f} of {progress.time_budget_s:.0f} s{left}")
     return ", ".join(parts)
-
-
-def sentence(answer: Answer) -> str:
-    """One metric's answer on a line."""
-    if answer.slowdown is None or answer.low is None or answer.high is None:
-        return f"{answer.metric}: {'; '.join(answer.reasons)}"
-    change = f"{100 * answer.slowdown:+.1f} % [{100 * answer.low:+.1f}, {100 * answer.high:+.1f}]"
-    pairs = f"{len(answer.pairs)} pairs" + (f" and {len(answer.fresh)} fresh ones" if answer.fresh else "")
-    return f"{answer.metric} {change}, limit {100 * answer.limit:g} %, {pairs}" + "".join(
-        f"; {r}" for r in answer.reasons
-    )

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llm_latency.keeper import Keeper
 from pytest_llm_latency.settings import Settings, add_options
-from pytest_llm_latency.stash import BATON, GATED, LOCK, RESULT, RUNNING, SETTINGS, TIMED
+from pytest_llm_latency.stash import BATON, GATED, LOCK, PROBLEMS, RESULT, RUNNING, SETTINGS, STORED, TIMED
 
 if TYPE_CHECKING:
     from pytest_llm_latency.llmtime import LlmTime
@@ -21,6 +22,8 @@ _HELP = (
     " max_slowdown against a base (--latency-base) or a stored baseline"
 )
 
+# What a test fails with that was not shown to be too slow.
+_OF_UNDECIDED = ("UNDECIDED", "NOT GATED", "NOT STORED")
 # How a test is shown that passed with a word of its own.
 _OF_PASSED = {"NEW": ("new", "N", "yellow"), "FASTER": ("passed", ".", "green")}
 
@@ -37,6 +40,9 @@ def pytest_configure(config: pytest.Config) -> None:
         from pytest_llm_latency.gating import refuse_workers
 
         refuse_workers(config)
+    if BATON not in config.stash and not hasattr(config, "workerinput"):
+        workers = len(getattr(config.option, "tx", None) or ())
+        config.pluginmanager.register(Keeper(settings, root=config.rootpath, workers=workers), "llm_latency_keeper")
     config.addinivalue_line("markers", _HELP)
 
 
@@ -96,6 +102,8 @@ def llmtime(request: pytest.FixtureRequest) -> Generator[LlmTime, None, None]:
     item.stash[TIMED] = config.stash[RUNNING] = timed
     yield timed
     del item.stash[TIMED], config.stash[RUNNING]
+    if STORED in item.stash:
+        del item.stash[STORED]
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -115,6 +123,10 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
         from pytest_llm_latency.outcome import require_budgets_kept
 
         require_budgets_kept(timed, is_marked=is_marked)
+    if timed is not None and GATED not in item.stash:
+        from pytest_llm_latency.stored import require_baseline_kept
+
+        require_baseline_kept(item, timed)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -129,8 +141,14 @@ def pytest_runtest_makereport(
 
     others = [(name, value) for name, value in item.user_properties if not name.startswith("latency.")]
     item.user_properties[:] = [*others, *properties(timed.measurements if timed is not None else [])]
+    if STORED in item.stash:
+        item.user_properties += item.stash[STORED].properties
     report = yield
     add_to_report(report, item, timed, call.excinfo.value if call.excinfo is not None else None)
+    if timed is not None and report.when == "call" and BATON not in item.config.stash and GATED not in item.stash:
+        from pytest_llm_latency.stored import add_baseline
+
+        add_baseline(report, item, timed)
     return report
 
 
@@ -140,7 +158,7 @@ def pytest_report_teststatus(report: Any) -> tuple[str, str, tuple[str, dict[str
     if not word or hasattr(report, "wasxfail"):
         return None
     if report.failed:
-        return "failed", "U" if word == "UNDECIDED" else "T", (word, {"red": True})
+        return "failed", "U" if word in _OF_UNDECIDED else "T", (word, {"red": True})
     category, letter, color = _OF_PASSED.get(word, ("undecided", "U", "yellow"))
     return (category, letter, (word, {color: True})) if report.passed else None
 
@@ -155,13 +173,27 @@ def pytest_assertrepr_compare(config: pytest.Config, op: str, left: object, righ
     return compared(op, left, right, timed.measurements)
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the gate's reports; one that cannot be written is no success."""
+    config = session.config
+    if RESULT not in config.stash:
+        return
+    from pytest_llm_latency.gating import hand_over
+
+    problems = config.stash[PROBLEMS] = list(hand_over(config))
+    if problems and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Show what was timed; a mistake in here must not cost anybody their test run."""
     result = config.stash.get(RESULT, None)
     if result is not None:
         from pytest_llm_latency.summary import write_gate
 
-        write_gate(terminalreporter, result, config.stash[SETTINGS])
+        write_gate(terminalreporter, result)
+        for problem in config.stash.get(PROBLEMS, ()):
+            terminalreporter.write_line(problem, red=True)
     timed = [
         report.llm_latency
         for category, reports in terminalreporter.stats.items()

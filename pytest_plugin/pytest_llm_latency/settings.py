@@ -84,6 +84,21 @@ class Settings(NamedTuple):
             raise pytest.UsageError(f"{place} is empty; expected a branch, tag or commit, such as origin/main")
         require = _is_set(config, "require_baseline")
         undecided = _one_of(config, "undecided", ("pass", "fail"))
+        baseline = _one_of(config, "baseline", ("check", "create", "update", "off"))
+        accept, accept_place = _find(config, "accept")
+        if accept is not None and (baseline != "update" or not accept.strip()):
+            raise pytest.UsageError(
+                f"{accept_place} is {accept!r}; expected a reason, and --latency-baseline=update, which stores it"
+            )
+        if base is not None and baseline in ("create", "update"):
+            raise pytest.UsageError(
+                f"--latency-baseline={baseline} stores what this tree does, and --latency-base={base} compares two:"
+                " run pytest once for each"
+            )
+        if require and baseline == "off" and base is None:
+            raise pytest.UsageError(
+                "--latency-require-baseline needs something to compare with, and --latency-baseline=off leaves nothing"
+            )
         return cls(
             undecided=undecided or "pass",
             undecided_gate=undecided or ("fail" if base is not None or require else "pass"),
@@ -97,8 +112,8 @@ class Settings(NamedTuple):
             patience_s=_seconds(*_find(config, "patience")) or _DEFAULT_PATIENCE_S,
             share=_listed(config, "share"),
             report=_listed(config, "report"),
-            baseline=_one_of(config, "baseline", ("check", "create", "update", "off")),
-            accept=_find(config, "accept")[0],
+            baseline=baseline,
+            accept=accept,
             require_baseline=require,
         )
 

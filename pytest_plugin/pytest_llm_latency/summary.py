@@ -8,8 +8,10 @@ import pytest
 
 if TYPE_CHECKING:
     from llm_latency.gate.result import GateResult
-    from pytest_llm_latency.settings import Settings
 
+# Wider lines of prose are hard to read.
+_WIDEST = 120
+_OF_WORD = {"ok": "green", "FASTER": "green", "LESS": "green", "skipped": "", "BROKEN": "red"}
 _COLUMNS = ("n", "ttft p50", "tpot p50", "e2e p50", "verdict")
 
 
@@ -58,15 +60,11 @@ def _test(row: dict[str, Any]) -> str:
     return f"{test} {name.removeprefix(own).strip() or name}"
 
 
-def write_gate(terminal: pytest.TerminalReporter, result: GateResult, settings: Settings) -> None:
-    """Write what a gate found."""
-    from pytest_llm_latency.gating import sentence
+def write_gate(terminal: pytest.TerminalReporter, result: GateResult) -> None:
+    """Write what a gate found: its table, and why below it."""
+    from llm_latency.report.gate_text import gate_lines
 
-    terminal.section(f"llm-latency gate against {result.ref}")
-    for tested in result.tests:
-        terminal.write_line(f"{tested.word}  {tested.test}  {'; '.join(tested.reasons)}")
-        for answer in result.answers:
-            if answer.test == tested.test:
-                terminal.write_line(f"    {answer.word}  {sentence(answer)}")
-    for line in (*result.differences, *result.notes, result.stopped_because):
-        terminal.write_line(line)
+    terminal.section("llm-latency gate")
+    for line in gate_lines(result, width=min(_WIDEST, terminal._tw.fullwidth)):
+        color = _OF_WORD.get(line.word, "red" if line.word.startswith("TOO") else "yellow") if line.word else ""
+        terminal.write_line(line.text, **({color: True} if color else {}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Generator
 from contextlib import suppress
 from pathlib import Path
@@ -10,8 +11,6 @@ from typing import Any
 
 import pytest
 
-import llm_latency
-import pytest_llm_latency
 from llm_latency.errors import TooFewCallsError
 from llm_latency.gate.message import Job
 from llm_latency.gate.worker import Baton, Released
@@ -25,7 +24,7 @@ _MOST_CHARACTERS = 20_000
 def run(job: Job, baton: Baton) -> str:
     """Run a job's tests; what stopped them all, or nothing."""
     # pytest would warn that the modules of a distribution with a plugin are there before it could rewrite them.
-    for package in (llm_latency, pytest_llm_latency):
+    for package in (sys.modules["llm_latency"], sys.modules["pytest_llm_latency"]):
         package.__doc__ = f"{package.__doc__}\n\nPYTEST_DONT_REWRITE"
     arguments: dict[str, Any] = job.arguments
     plugin = GateWorker(job, baton)

@@ -1,0 +1,244 @@
+"""Soundness: does the gate work on this machine? Planted slowdowns, what its rule said of them, and how sure that is.
+
+Not how it is shown, nor how pairs are recorded.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+
+from llm_latency.core.stats import quantile
+from llm_latency.core.tolerance import mean_factor
+from llm_latency.gate.decision import LOOKS, Rule
+from llm_latency.gate.rates import Rates, Spread, alike, resampled, smallest_visible, spread_of
+from llm_latency.gate.ratio import Ratio
+from llm_latency.gate.result import FASTER, OK, TOO_SLOW, UNDECIDED, Answer
+from llm_latency.gate.selftest import Calibration, calibration, launched, sides_of
+from llm_latency.gate.trial import Standing, Trial
+from llm_latency.workloads.planted import Plant
+
+SCHEMA = 1
+WORKS, FAILS, UNKNOWN = "works", "does not work", "could not tell"
+UNCHANGED = "unchanged"
+# Of the limit: nothing, what practically never fails, what practically always does, and what it surely has to catch.
+_SHARES = (0.0, 0.6, 1.2, 2.0)
+# What the interval of unchanged code has to leave out before the pairs are said to lean to one side.
+_LEANS = 0.999
+NOT_SEEN = (
+    "models other than one small GPT-2 shape on the CPU with one thread; GPUs",
+    "imports from two versions of a project, pytest, conftest and fixtures: the calls are built in",
+    "a gate of several tests, which asks more of a failure: the level is divided by their number",
+    "hours: neighbours come and go, and this is how the machine was while it ran",
+)
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What is tried: the limit on a slowdown as a share, and how long. A quick one ends when each kind had a gate."""
+
+    limit: float = 0.05
+    time_budget_s: float = 240.0
+    is_quick: bool = False
+
+    def kinds(self) -> tuple[tuple[float, tuple[str, ...]], ...]:
+        """The slowdowns that are planted, each with the names of its tests."""
+        shares = (_SHARES[0], _SHARES[-1]) if self.is_quick else _SHARES
+        copies = (UNCHANGED,) if self.is_quick else (UNCHANGED, f"{UNCHANGED} again")
+        return tuple((share * self.limit, (_name(share * self.limit),) if share else copies) for share in shares)
+
+
+class Kind(msgspec.Struct, frozen=True, kw_only=True):
+    """One size of slowdown: what was planted, what its pairs read with the 95 % interval of their mean, and its gates.
+
+    `gates` counts the answers of whole gates, each of pairs of its own; `resampled` are rates over drawn pairs.
+    `ratios` are those of each of its tests, pair by pair.
+    """
+
+    name: str
+    share: float
+    amount: int
+    gates: dict[str, int]
+    gate_pairs: tuple[int, ...]
+    seen: float | None
+    low: float | None
+    high: float | None
+    resampled: Rates | None
+    ratios: tuple[tuple[Ratio, ...], ...]
+
+    @property
+    def whole(self) -> int:
+        """How many whole gates there were."""
+        return sum(self.gates.values())
+
+
+class Visible(msgspec.Struct, frozen=True, kw_only=True):
+    """The smallest slowdown that the rule sees in 95 % of simulated gates, and the same at the spread's bounds.
+
+    None where none up to 40 limits is seen.
+    """
+
+    smallest: float | None
+    low: float | None
+    high: float | None
+
+
+class Soundness(msgspec.Struct, frozen=True, kw_only=True):
+    """What a self-test found. `alike` is the intraclass correlation of unchanged tests within their pairs; `call_s` and
+    `pair_s` are medians, of own time and wall time.
+    """
+
+    outcome: str
+    reasons: tuple[str, ...]
+    limit: float
+    kinds: tuple[Kind, ...]
+    pairs: int
+    seconds: float
+    pair_s: float | None
+    call_s: float | None
+    spread: Spread | None
+    wall_spread: Spread | None
+    alike: float | None
+    visible: Visible | None
+    stopped_because: str
+    notes: tuple[str, ...] = ()
+    not_seen: tuple[str, ...] = NOT_SEEN
+    complete: bool = True
+    recorded_at: str | None = None
+
+
+def selftest(
+    plan: Plan,
+    *,
+    on_progress: Callable[[Standing], None] = lambda _: None,
+    on_stage: Callable[[str], None] = lambda _: None,
+) -> Soundness:
+    """Run it. An interrupt while pairs are recorded ends it with what there is; raises TargetError without torch."""
+    begin = time.monotonic()
+    on_stage("starting a fork server that imports torch and transformers")
+    with launched() as launcher:
+        on_stage("sizing the slowdowns in a process of their own")
+        sized = calibration(launcher)
+        kinds = plan.kinds()
+        plants = {test: sized.plant(share) for share, tests in kinds for test in tests}
+        sides = sides_of(launcher, plants)
+        trial = Trial(
+            tuple(plants), play=sides.play, time_budget_s=plan.time_budget_s, on_progress=on_progress, begin=begin
+        )
+        complete = False
+        try:
+            trial.record(is_enough=lambda: plan.is_quick and _has_gates(trial, kinds, plan.limit))
+            complete = True
+        except KeyboardInterrupt:
+            trial.stopped_because = f"interrupted after {len(trial.played)} pairs"
+        trial.notes += sides.notes
+    on_stage("forming gates from the pairs")
+    return concluded(trial, plan, sized=sized, complete=complete)
+
+
+def _has_gates(trial: Trial, kinds: Sequence[tuple[float, tuple[str, ...]]], limit: float) -> bool:
+    return len(trial.played) >= 2 * LOOKS[0] and all(
+        any(trial.gates(test, limit=limit) for test in tests) for _, tests in kinds
+    )
+
+
+def concluded(trial: Trial, plan: Plan, *, sized: Calibration, complete: bool = True) -> Soundness:
+    """What the recorded pairs say."""
+    kinds = tuple(_kind(trial, share, tests, plan.limit, sized.plant(share)) for share, tests in plan.kinds())
+    unchanged = next(tests for share, tests in plan.kinds() if share == 0)
+    groups = [trial.logs(test) for test in unchanged]
+    spread = spread_of(groups)
+    bases = [found.base for test in unchanged for found in trial.ratios[test]]
+    outcome, reasons = judged(kinds)
+    return Soundness(
+        outcome=outcome,
+        reasons=reasons,
+        limit=plan.limit,
+        kinds=kinds,
+        pairs=len(trial.played),
+        seconds=trial.seconds,
+        pair_s=quantile(trial.pair_s, 0.5) if trial.pair_s else None,
+        call_s=quantile(bases, 0.5) if bases else None,
+        spread=spread,
+        wall_spread=spread_of([[found.wall for found in trial.ratios[test]] for test in unchanged]),
+        alike=alike(groups),
+        visible=None if spread is None else visible(spread, plan.limit),
+        stopped_because=trial.stopped_because,
+        notes=(*trial.notes, *_leanings(groups)),
+        complete=complete,
+        recorded_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def visible(spread: Spread, limit: float) -> Visible:
+    """What the rule sees of pairs that scatter so."""
+    rule = Rule(limit=limit)
+    smallest, low, high = (smallest_visible(sd, rule) for sd in (spread.sd, spread.low, spread.high))
+    return Visible(smallest=smallest, low=low, high=high)
+
+
+def judged(kinds: Sequence[Kind]) -> tuple[str, tuple[str, ...]]:
+    """Whether whole gates passed unchanged code and caught twice the limit, and why it is not said where it is not.
+
+    What lies near the limit is shown and not judged: how large a plant really is, is known to a part of itself only.
+    """
+    same, twice = kinds[0], kinds[-1]
+    alarms, missed = same.gates.get(TOO_SLOW, 0), twice.gates.get(OK, 0) + twice.gates.get(FASTER, 0)
+    found = []
+    if alarms:
+        found.append(f"{alarms} of {same.whole} whole gates called unchanged code too slow")
+    if missed:
+        found.append(f"{missed} of {twice.whole} whole gates passed a slowdown of {twice.name}")
+    if found:
+        return FAILS, tuple(found)
+    open_gates = same.gates.get(UNDECIDED, 0) + twice.gates.get(UNDECIDED, 0)
+    if open_gates:
+        found.append(f"{open_gates} whole gates used all their pairs and could not decide: the machine is too noisy")
+    found += [f"no whole gate of {kind.name} came about" for kind in (same, twice) if not kind.whole]
+    return (UNKNOWN, tuple(found)) if found else (WORKS, ())
+
+
+def _kind(trial: Trial, share: float, tests: Sequence[str], limit: float, plant: Plant) -> Kind:
+    answers: list[Answer] = [answer for test in tests for answer in trial.gates(test, limit=limit)]
+    logs = [log for test in tests for log in trial.logs(test)]
+    center, half = _mean(logs, 0.975)
+    return Kind(
+        name=_name(share),
+        share=share,
+        amount=plant.amount,
+        gates=dict(Counter(answer.word for answer in answers)),
+        gate_pairs=tuple(len(answer.pairs) + len(answer.fresh) for answer in answers),
+        seen=_share(center),
+        low=_share(None if center is None or half is None else center - half),
+        high=_share(None if center is None or half is None else center + half),
+        resampled=resampled(logs, Rule(limit=limit)) if len(logs) >= LOOKS[0] else None,
+        ratios=tuple(tuple(trial.ratios[test]) for test in tests),
+    )
+
+
+def _leanings(groups: Sequence[Sequence[float]]) -> tuple[str, ...]:
+    center, half = _mean([log for logs in groups for log in logs], (1 + _LEANS) / 2)
+    if center is None or half is None or abs(center) <= half:
+        return ()
+    return (f"unchanged code read {math.expm1(center):+.1%} over all pairs, and chance alone hardly does that",)
+
+
+def _mean(logs: Sequence[float], level: float) -> tuple[float | None, float | None]:
+    """Mean and half-width of the interval with this level at each end, by Student's t."""
+    if len(logs) < 2:
+        return (logs[0] if logs else None), None
+    center = math.fsum(logs) / len(logs)
+    spread = math.sqrt(math.fsum((log - center) ** 2 for log in logs) / (len(logs) - 1))
+    return center, mean_factor(len(logs), level) * spread
+
+
+def _share(log: float | None) -> float | None:
+    return None if log is None else math.expm1(log)
+
+
+def _name(share: float) -> str:
+    return f"+{100 * share:.3g} %" if share else UNCHANGED
