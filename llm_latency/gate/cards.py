@@ -14,6 +14,8 @@ _TOPIC = "GPU"
 # Work by others in the last sampling period of the card, in percent (NVML, nvmlDeviceGetUtilizationRates).
 _BUSY = 5
 _UNCORRECTED, _SINCE_BOOT = 1, 0
+# The second one is the older name.
+_REASONS = ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons")
 _SET_BY_USER = "clocks set by a user"
 
 
@@ -67,8 +69,9 @@ class _Card:
         return unreported(f"{self._topic} {aspect}", "NVML does not say")
 
     def _reasons(self) -> tuple[str, ...] | None:
+        """What holds the card back now; None where NVML does not say."""
         uuid = self._ask("nvmlDeviceGetUUID")
-        if uuid is None:
+        if uuid is None or all(self._ask(name) is None for name in _REASONS):
             return None
         told = Nvml([uuid.decode() if isinstance(uuid, bytes) else uuid], pynvml=self._nvml).telemetry()
         return None if told is None else told.reasons

@@ -94,9 +94,7 @@ class Imports(MetaPathFinder):
             modules=tuple(modules),
         )
 
-    def _replaced(
-        self, spec: ModuleSpec, place: Path, path: Sequence[str] | None, finder: Any
-    ) -> ModuleSpec:
+    def _replaced(self, spec: ModuleSpec, place: Path, path: Sequence[str] | None, finder: Any) -> ModuleSpec:
         """What lies at the same place in the right tree; where there is nothing, a module that says so if imported."""
         inside = self.trees.inside(place)
         assert inside is not None
@@ -106,11 +104,15 @@ class Imports(MetaPathFinder):
             return moved if path is None else _instead_of(place, moved)
         if path is None and (only := self._only_here(spec.name)) is not None:
             return only
+        return self._missing(spec.name, inside, place)
+
+    def _missing(self, name: str, inside: Path, place: Path) -> ModuleSpec:
         words = (
-            f"{spec.name} was found as {place}, and the {self._side} has no {there}. A module that is built or generated"
-            " in place has to be there too: name it in latency_share, or build it in a way that git knows"
+            f"No module named {name!r}: the {self._side} has no {inside}, which is in {place}. What git does not know,"
+            " such as a file that is built or generated in place, has to be named in --latency-share (ini:"
+            " latency_share)"
         )
-        return ModuleSpec(spec.name, _Missing(words), origin=str(place))
+        return ModuleSpec(name, _Missing(words), origin=str(place))
 
     def _named_by_folder(self, fullname: str, path: Sequence[str] | None) -> Path | None:
         """A package's file in the wrong tree: pytest's importlib mode asks for it with its own folder as the path."""
@@ -124,15 +126,25 @@ class Imports(MetaPathFinder):
 
     def _is_test_of_one(self, inside: Path, place: Path) -> bool:
         """Whether a file among the tests is only in the tree that it was found in."""
-        return self.trees.is_test(inside) and place.is_relative_to(self.trees.own) and not self.trees.right(inside).exists()
+        return (
+            self.trees.is_test(inside)
+            and place.is_relative_to(self.trees.own)
+            and not self.trees.right(inside).exists()
+        )
 
     def _found_by_none(self, fullname: str, path: Sequence[str] | None) -> ModuleSpec | None:
         if path is None:
             return self._own_alone(fullname, [*self._mapped(sys.path), *self._roots])
-        for folder in path:  # tests that came with the head, inside of a package of the base
+        for folder in path:
             inside = self.trees.inside(self.trees.place(os.path.join(folder, fullname.rpartition(".")[2])))
-            if inside is not None and self.trees.is_test(inside) and not self.trees.right(inside).is_relative_to(folder):
+            if inside is None:
+                continue
+            if self.trees.is_test(inside):  # tests that came with the head, inside of a package of the base
                 return _in_folder(fullname, self.trees.right(inside).parent)
+            for tree in self.trees.all:
+                spec = _in_folder(fullname, (tree / inside).parent)
+                if spec is not None and spec.origin is not None:
+                    return self._missing(fullname, Path(spec.origin).relative_to(tree), Path(spec.origin))
         return None
 
     def _vendored(self, name: str, installed: Path) -> ModuleSpec | None:
@@ -216,7 +228,7 @@ class _Missing(Loader):
 
 
 class _Instead(Loader):
-    """Loads one file where another was asked for: pytest's importlib mode takes no spec but that of the file it names."""
+    """Loads one file where another was asked for: pytest's importlib mode takes only the spec of the file it names."""
 
     def __init__(self, spec: ModuleSpec) -> None:
         self._spec = spec
@@ -308,7 +320,7 @@ def _folders(name: str, folders: list[str], finder: MetaPathFinder) -> Any:
         return finder.find_spec(name, parent if "." in name else None)
 
     # There is no public name for it; a list does for all but importlib.resources.
-    return getattr(NamespaceLoader(name, folders, again), "_path", folders)  # type: ignore[arg-type]  # as importlib does
+    return getattr(NamespaceLoader(name, folders, again), "_path", folders)
 
 
 def _is_package(spec: ModuleSpec) -> bool:

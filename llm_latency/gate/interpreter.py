@@ -67,7 +67,7 @@ def threads(*, environ: Mapping[str, str], torch_threads: int | None, cores: int
     """Whether torch's threads fill all cores and spin while they wait, which a busy neighbour makes slow."""
     topic = "threads"
     if torch_threads is None:
-        return unreported(topic, "torch is not installed")
+        return unreported(topic, "torch was not asked")
     is_passive = environ.get("OMP_WAIT_POLICY", "").upper() == "PASSIVE"
     policy = environ.get("OMP_WAIT_POLICY") or "default"
     seen = f"torch takes {torch_threads} on {cores} core{'' if cores == 1 else 's'}, OpenMP's wait policy: {policy}"

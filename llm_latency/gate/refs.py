@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
-import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,9 +22,14 @@ from llm_latency.gate.message import Job
 from llm_latency.gate.pair import BASE, HEAD, Rounds
 from llm_latency.gate.process import Launcher
 from llm_latency.gate.sides import Sides
+from llm_latency.gate.trees import outside
 from llm_latency.gate.worktree import Worktree, worktree
 
-_CHECK = "import sys, llm_latency.gate.worker, pytest_llm_latency; print(sys.version.split()[0])"
+# Imports what a worker needs, also of pytest, and says which versions it has found.
+_CHECK = (
+    "import sys, llm_latency, llm_latency.gate.worker, pytest_llm_latency.worker;"
+    " print(sys.version.split()[0], llm_latency.__version__)"
+)
 
 
 class TwoRefs(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,37 +66,72 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
 
 @contextmanager
 def opened(refs: TwoRefs) -> Iterator[Opened]:
-    """Check the base out, prepare both sides, and take everything down again. Raises UsageError as `worktree` does."""
-    with worktree(refs.project, refs.ref) as base:
-        top = base.top
-        _share(refs, base, top)
-        folder = Path(tempfile.mkdtemp(prefix="llm-latency-logs-"))
+    """Check the base out, prepare both sides, and take everything down again, also on SIGTERM or a closed terminal.
+
+    Raises UsageError as `worktree` does.
+    """
+    with _ended_by_signals() as be_quiet, worktree(refs.project, refs.ref, shared=refs.shared) as base:
         sides: Sides | None = None
         try:
+            _share(refs, base)
             environment = dict(os.environ if refs.environment is None else refs.environment)
-            head = Launcher(folder, python=sys.executable, environment=environment)
+            head = Launcher(base.scratch, python=sys.executable, environment=environment)
             pythons = {side: sys.version.split()[0] for side in (BASE, HEAD)}
             other = head
             if refs.base_python is not None:
                 python, pythons[BASE] = _interpreter(refs.base_python, environment)
-                other = Launcher(folder, python=python, environment=environment)
+                other = Launcher(base.scratch, python=python, environment=environment)
             sides = Sides(
-                _jobs(refs, base, top),
+                _jobs(refs, base),
                 launchers={BASE: other, HEAD: head},
                 rounds=refs.rounds,
                 patience_s=refs.patience_s,
                 seed=random.SystemRandom().randrange(1 << 30),
             )
-            yield Opened(worktree=base, top=top, sides=sides, pythons=pythons)
+            yield Opened(worktree=base, top=base.top, sides=sides, pythons=pythons)
         finally:
+            be_quiet()
             if sides is not None:
                 sides.close()
-            shutil.rmtree(folder, ignore_errors=True)
 
 
-def _jobs(refs: TwoRefs, base: Worktree, top: Path) -> Callable[[str, Sequence[str], bool], Job]:
+@contextmanager
+def _ended_by_signals() -> Iterator[Callable[[], None]]:
+    """Let what would end this process at once raise KeyboardInterrupt, as Ctrl-C does, until the given call."""
+    is_quiet = False
+
+    def be_quiet() -> None:
+        nonlocal is_quiet
+        is_quiet = True
+
+    def interrupt(number: int, _: object) -> None:
+        if not is_quiet:
+            be_quiet()
+            raise KeyboardInterrupt(signal.Signals(number).name)
+
+    before: dict[int, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for one in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(one) is signal.SIG_DFL:
+                before[one] = signal.signal(one, interrupt)
+    try:
+        yield be_quiet
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _jobs(refs: TwoRefs, base: Worktree) -> Callable[[str, Sequence[str], bool], Job]:
+    top = base.top
     trees = (str(top), str(base.path))
     home = base.path if refs.are_tests_of_base else top
+    project = refs.project.resolve().relative_to(top)
+    path = tuple(str(_in(home, Path(entry), top)) if entry else "" for entry in refs.path)
+    # Another interpreter has its own packages; of the head's path it needs what lies in the project, and where the
+    # project is only installed there, its root, after all else.
+    of_project = tuple(entry for entry in path if not outside([entry], trees))
+    root = home / project / "src" if (home / project / "src").is_dir() else home / project
+    count = itertools.count(1)
 
     def job(side: str, tests: Sequence[str], wants_inventory: bool) -> Job:
         is_other = side == BASE and refs.base_python is not None
@@ -101,9 +143,12 @@ def _jobs(refs: TwoRefs, base: Worktree, top: Path) -> Callable[[str, Sequence[s
             home=str(home),
             trees=trees,
             tests=tuple(map(str, refs.tests)),
-            project=str(refs.project.resolve().relative_to(top)),
+            project=str(project),
             start=str(_in(home, refs.start, top)),
-            path=None if is_other else tuple(str(_in(home, Path(entry), top)) if entry else "" for entry in refs.path),
+            path=None if is_other else path,
+            before=of_project if is_other else (),
+            after=(str(root),) if is_other else (),
+            scratch=str(base.scratch / f"{side}-{next(count)}"),
             wants_inventory=wants_inventory,
         )
 
@@ -119,11 +164,11 @@ def _in(home: Path, place: Path, top: Path) -> Path:
     return place
 
 
-def _share(refs: TwoRefs, base: Worktree, top: Path) -> None:
+def _share(refs: TwoRefs, base: Worktree) -> None:
     for name in refs.shared:
         source = refs.project.resolve() / name
         try:
-            inside = Path(os.path.normpath(source)).relative_to(top)
+            inside = Path(os.path.normpath(source)).relative_to(base.top)
         except ValueError:
             raise UsageError(
                 f"latency_share names {name}, which lies outside of the repository; an absolute path to it is the"
@@ -131,31 +176,58 @@ def _share(refs: TwoRefs, base: Worktree, top: Path) -> None:
             ) from None
         if not source.exists():
             raise UsageError(f"latency_share names {name}, and there is no {source}")
-        target = base.path / inside
-        if target.exists():
-            continue  # the base has its own
-        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            (base.path / inside).parent.mkdir(parents=True, exist_ok=True)
+            _link(source, base.path / inside)
+        except OSError as error:
+            raise UsageError(f"latency_share names {name}, which the base cannot take: {error}") from error
+
+
+def _link(source: Path, target: Path) -> None:
+    """Let the base have what it does not have; of folders that it has, what is not in them."""
+    if not os.path.lexists(target):
         target.symlink_to(source)
+    elif source.is_dir() and target.is_dir() and not target.is_symlink():
+        for entry in source.iterdir():
+            if entry.name != ".git":  # of a submodule: the checkout is not one
+                _link(entry, target / entry.name)
 
 
 def _interpreter(python: str, environment: Mapping[str, str]) -> tuple[str, str]:
     """Its path and version; raises UsageError where it cannot run a worker."""
-    found = shutil.which(python)
+    found = shutil.which(os.path.expanduser(python))
     if found is None:
         raise UsageError(f"there is no interpreter {python!r}; name a file such as ../old/.venv/bin/python")
+    found = os.path.abspath(found)
+    told = [_asked(executable, environment) for executable in (found, sys.executable)]
+    if not told[0] or told[0][1:] != told[1][1:]:
+        raise UsageError(
+            f"{python} has llm-latency {' '.join(told[0][1:]) or 'of no version'}, and this one"
+            f" {' '.join(told[1][1:])}; both sides need the same"
+        )
+    return found, told[0][0]
+
+
+def _asked(python: str, environment: Mapping[str, str]) -> list[str]:
+    """Its version and that of this package in it."""
     try:
         done = subprocess.run(
-            [found, "-P", "-c", _CHECK],
+            [python, "-P", "-c", _CHECK],
             env=dict(environment),
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             check=False,
             timeout=120,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UsageError(f"{python} does not run: {error}") from error
+    words = done.stderr.strip().splitlines() or ["no reason was given"]
+    if done.returncode and "-P" in words[0]:
+        raise UsageError(f"{python} is older than Python 3.11, which llm-latency needs")
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no reason was given"])[-1]
-        raise UsageError(f"{python} cannot run a worker ({last}); install llm-latency[pytest] into its environment too")
-    return found, done.stdout.strip()
+        raise UsageError(
+            f"{python} cannot run a worker ({words[-1]}); install llm-latency[pytest] into its environment too"
+        )
+    return done.stdout.split()

@@ -124,7 +124,10 @@ class Sides:
     def _told(self, played: Played, workers: Sequence[Worker]) -> Played:
         """The exit and the last words of a worker that was lost or could not go on, added to what is known of it."""
         by_side = {worker.side: worker for worker in workers}
-        problems = {side: _words(text, by_side[side].last_lines()) for side, text in played.problems.items()}
+        problems = {
+            side: text if "\n" in text else _words(text, by_side[side].last_lines())
+            for side, text in played.problems.items()
+        }
         if played.lost is None:
             for worker in workers:
                 worker.wait_ended(seconds=_LEAVING_S)
@@ -132,10 +135,10 @@ class Sides:
         worker = by_side[played.lost.side]
         has_left = worker.wait_ended(seconds=_DYING_S)  # a status that our own killing gives would tell nothing
         status = worker.end()
-        reason = _words(played.lost.reason, _exit(status) if has_left and status is not None else "", worker.last_lines())
-        return msgspec.structs.replace(
-            played, problems=problems, lost=Lost(played.lost.side, played.lost.test, reason)
+        reason = _words(
+            played.lost.reason, _exit(status) if has_left and status is not None else "", worker.last_lines()
         )
+        return msgspec.structs.replace(played, problems=problems, lost=Lost(played.lost.side, played.lost.test, reason))
 
 
 class _Talking:

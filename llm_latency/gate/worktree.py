@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -46,15 +47,18 @@ class Worktree(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @contextmanager
-def worktree(project: Path, ref: str) -> Iterator[Worktree]:
+def worktree(project: Path, ref: str, *, shared: Sequence[str] = ()) -> Iterator[Worktree]:
     """Check out `ref` of the repository that `project` lies in, detached, and take it away again.
 
-    Raises UsageError where there is no repository or no such commit, where a checkout would be incomplete (submodules,
-    and files that Git LFS keeps elsewhere), and where there is no room for it.
+    `shared` are paths, relative to the project, that somebody else puts into it. Raises UsageError where there is no
+    repository or no such commit, where a checkout would be incomplete (submodules that are not shared, and files that
+    Git LFS keeps elsewhere), and where there is no room for it.
     """
     top = _repository(project)
     commit = _commit(top, ref)
-    _require_complete(top, commit, ref)
+    known = [os.path.relpath(os.path.join(project.resolve(), name), top) for name in shared]
+    _require_no_submodules(top, commit, ref, known)
+    _require_no_pointers(top, commit, ref)
     _sweep(top)
     with _folder() as folder:
         path = folder / "base"
@@ -117,7 +121,10 @@ def _repository(project: Path) -> Path:
         raise UsageError("a gate against another version needs git, and there is none on the PATH")
     found = _tried(project, "rev-parse", "--show-toplevel")
     if found.returncode:
-        raise UsageError(f"{project} is in no git repository ({_reason(found)}); a gate compares two commits of one")
+        raise UsageError(
+            f"{project} is in no git repository ({_reason(found)}); a gate compares two commits of one. Run it from inside"
+            " of one, or where this is not the project's folder, say --rootdir"
+        )
     return Path(found.stdout.removesuffix("\n")).resolve()
 
 
@@ -137,12 +144,20 @@ def _commit(top: Path, ref: str) -> str:
     raise UsageError(f"there is no commit {shown} here; {remedy}")
 
 
-def _require_complete(top: Path, commit: str, ref: str) -> None:
-    if _tried(top, "cat-file", "-e", f"{commit}:.gitmodules").returncode == 0:
+def _require_no_submodules(top: Path, commit: str, ref: str, shared: Sequence[str]) -> None:
+    if _tried(top, "cat-file", "-e", f"{commit}:.gitmodules").returncode:
+        return
+    listed = _git(top, "ls-tree", "-r", "-z", commit).split("\0")
+    modules = [entry.partition("\t")[2] for entry in listed if entry.startswith("160000 ")]
+    left = [name for name in modules if not any(Path(name).is_relative_to(one) for one in shared)]
+    if left:
         raise UsageError(
-            f"{ref} has submodules, which a second checkout would not have; a gate cannot compare with it yet. Take a"
-            " base without them, or run pytest with --latency-baseline on a machine that stays the same"
+            f"{ref} has submodules ({', '.join(left[:3])}), which a second checkout does not have. Where both sides may"
+            " use those of the working tree, name their folders in --latency-share (ini: latency_share)"
         )
+
+
+def _require_no_pointers(top: Path, commit: str, ref: str) -> None:
     attributes = _tried(
         top, "grep", "-l", "--all-match", "filter=lfs", commit, "--", ".gitattributes", "**/.gitattributes"
     )
@@ -225,23 +240,31 @@ def _tried(top: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {n: value for n, value in os.environ.items() if not n.startswith("GIT_") or n.startswith(_KEPT)}
     settings = [part for setting in _QUIETLY for part in ("-c", setting)]
     try:
-        return subprocess.run(
+        process = subprocess.Popen(
             ["git", "-C", str(top), *settings, *arguments],
             # No question for a password, and no writing of the index on the way.
             env=environment | {"GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"},
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             # As Python spells the names of files.
             encoding=sys.getfilesystemencoding(),
             errors="surrogateescape",
-            check=False,
-            timeout=_LONGEST_S,
-            # Ctrl-C is ours to take.
+            # Ctrl-C is ours to take, and what git starts has to end with it.
             start_new_session=True,
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        words = getattr(error, "strerror", None) or error
-        raise UsageError(f"git {arguments[0]} could not be run: {words}") from error
+    except OSError as error:
+        raise UsageError(f"git {arguments[0]} could not be run: {error.strerror}") from error
+    with process:
+        try:
+            out, words = process.communicate(timeout=_LONGEST_S)
+        except BaseException as error:
+            with suppress(OSError):
+                os.killpg(process.pid, signal.SIGKILL)
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise UsageError(f"git {arguments[0]} was not done after {_LONGEST_S} s") from error
+            raise
+    return subprocess.CompletedProcess(process.args, process.returncode, out, words)
 
 
 def _reason(done: subprocess.CompletedProcess[str]) -> str:

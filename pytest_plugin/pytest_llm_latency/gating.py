@@ -21,10 +21,11 @@ from llm_latency.errors import LLMLatencyError
 from llm_latency.gate.conclusion import conclude
 from llm_latency.gate.gate import Gate, Progress
 from llm_latency.gate.refs import Opened, TwoRefs, opened
-from llm_latency.gate.result import BROKEN, NEW, SKIPPED, TOO_SLOW, UNDECIDED, Answer, Asked, GateResult, Tested
+from llm_latency.gate.result import BROKEN, NEW, SKIPPED, TOO_SLOW, UNDECIDED, Answer, Asked, GateResult
 from llm_latency.report.gate import append_step_summary, form_of, write_reports
 from llm_latency.report.gate_rows import change_of, full_name, limit, word_of, word_of_test
 from llm_latency.report.gate_why import why
+from pytest_llm_latency.gated import Gated
 from pytest_llm_latency.limits import MARKER, read_limits
 from pytest_llm_latency.llmtime import LlmTime
 from pytest_llm_latency.lock import DeviceLock
@@ -35,13 +36,6 @@ from pytest_llm_latency.stash import GATED, LOCK, RESULT, SETTINGS, TIMED
 FIXTURE = "llmtime"
 # Folders whose files are tests and what tests need; the highest such one above a timed test is taken as a whole.
 _OF_TESTS = re.compile(r"(tests?|testing|bench(mark)?s?|perf)([_-].*)?", re.IGNORECASE)
-
-
-class Gated(msgspec.Struct, frozen=True, kw_only=True):
-    """What a gate has found about one test: its word and reasons, and each metric's answer."""
-
-    tested: Tested
-    answers: tuple[Answer, ...]
 
 
 def is_timed(item: pytest.Item) -> bool:

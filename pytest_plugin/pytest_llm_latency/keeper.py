@@ -44,11 +44,15 @@ class Keeper:
         self._lines: list[str] = []
         self._problems: list[str] = []
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep what a test's last run has found; what it measured is stored only where all of it went well."""
+        """Keep what a test's last run has found; what it measured is stored only where all of it went well.
+
+        It leaves the report, which others write to files.
+        """
         if report.when == "call":
             self._bad.discard(report.nodeid)
-            self._found[report.nodeid] = getattr(report, "llm_latency", {}).get("baseline", {})
+            self._found[report.nodeid] = getattr(report, "llm_latency", {}).pop("baseline", {})
         if not report.passed or hasattr(report, "wasxfail"):
             self._bad.add(report.nodeid)
 

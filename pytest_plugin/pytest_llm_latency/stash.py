@@ -9,11 +9,11 @@ import pytest
 if TYPE_CHECKING:
     from llm_latency.gate.result import GateResult
     from llm_latency.gate.worker import Baton
-    from pytest_llm_latency.gating import Gated
+    from pytest_llm_latency.found import Found
+    from pytest_llm_latency.gated import Gated
     from pytest_llm_latency.llmtime import LlmTime
     from pytest_llm_latency.lock import DeviceLock
     from pytest_llm_latency.settings import Settings
-    from pytest_llm_latency.stored import Found
 
 # Of the config: the settings; the lock that timed calls take; the fixture of the test that is running; the turns of a
 # gate's worker; what the gate of this run has found; the name of this process in the rows that it leaves.

@@ -10,7 +10,6 @@ import re
 import secrets
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -32,59 +31,13 @@ from llm_latency.gate.row import Row, row_of
 from llm_latency.gate.standing import LEAST_ROWS, Standing, stand
 from llm_latency.gate.store import Store
 from llm_latency.report.rows import default_metrics
+from pytest_llm_latency.found import ACCEPTED, NOT_GATED, NOT_STORED, WORDS, Found, Said
 from pytest_llm_latency.keeper import CHECK, OFF, mode_of
 from pytest_llm_latency.limits import MARKER, Limits, read_limits
 from pytest_llm_latency.llmtime import LlmTime
 from pytest_llm_latency.outcome import BudgetFailure
 from pytest_llm_latency.settings import Settings
 from pytest_llm_latency.stash import RUN, SETTINGS, STORED
-
-NOT_GATED, NOT_STORED, ACCEPTED = "NOT GATED", "NOT STORED", "ACCEPTED"
-_WORST = (TOO_SLOW, UNDECIDED, NOT_GATED, NOT_STORED, ACCEPTED, FASTER, OK, "")
-
-
-@dataclass(slots=True)
-class Said:
-    """What is said of one measurement: a word, "" where there is nothing to say, and its sentence.
-
-    `reasons` are why it is undecided, and alike for many tests. `failure` is why the test fails, or nothing.
-    `promotion` is the row that it leaves.
-    """
-
-    name: str
-    word: str
-    text: str
-    reasons: tuple[str, ...] = ()
-    failure: str = ""
-    promotion: Promotion | None = None
-    notes: tuple[str, ...] = ()
-    measurement: Measurement | None = None
-
-
-@dataclass(slots=True)
-class Found:
-    """What stored baselines say of a test, measurement by measurement."""
-
-    said: list[Said] = field(default_factory=list)
-
-    @property
-    def word(self) -> str:
-        """The word for a test that has passed; nothing where it needs none."""
-        worst = min((said.word for said in self.said), key=_WORST.index, default="")
-        return worst if worst not in (OK, ACCEPTED) else ""
-
-    @property
-    def properties(self) -> list[tuple[str, str]]:
-        """For JUnit, as `latency.baseline` or, where several were measured, `latency.1.baseline`."""
-        several = len(self.said) > 1
-        return [
-            (
-                f"latency.{index}.baseline" if several else "latency.baseline",
-                "; ".join([f"{said.word} {said.text}", *said.reasons]),
-            )
-            for index, said in enumerate(self.said, start=1)
-            if said.word
-        ]
 
 
 class _Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,7 +80,7 @@ def require_baseline_kept(item: pytest.Item, timed: LlmTime) -> None:
         found.said.append(said)
     failed = [said for said in found.said if said.failure]
     if failed:
-        word = min((said.word for said in failed), key=_WORST.index)
+        word = min((said.word for said in failed), key=WORDS.index)
         measurements = [said.measurement for said in failed if said.measurement is not None]
         raise BudgetFailure("\n".join(said.failure for said in failed), word=word, measurements=measurements)
 
@@ -227,7 +180,7 @@ def active_tracer() -> str:
 
 
 def _checked(name: str, standings: Sequence[Standing], rows: Sequence[Row], asked: _Asked) -> Said:
-    word = min(map(_word, standings), key=_WORST.index)
+    word = min(map(_word, standings), key=WORDS.index)
     text = "; ".join(map(sentence, standings))
     reasons = tuple(dict.fromkeys(reason for standing in standings for reason in standing.reasons))
     notes = _notes(standings, rows, asked)
@@ -264,7 +217,8 @@ def sentence(standing: Standing) -> str:
 
 
 def _percent(share: float) -> str:
-    return f"{round(100 * share, 1) + 0.0:+.1f}"  # without a sign on nothing at all
+    # A minus as the gate writes it; adding 0.0 takes it off nothing at all.
+    return f"{round(100 * share, 1) + 0.0:+.1f}".replace("-", "−")
 
 
 def _numbers(standing: Standing) -> str:
@@ -326,7 +280,7 @@ def _promoted(row: Row, standings: Sequence[Standing], machine: Machine, rows: S
         mode=asked.mode,
         accept=asked.settings.accept,
     )
-    word = min(map(_word, standings), key=_WORST.index) if rows else OK
+    word = min(map(_word, standings), key=WORDS.index) if rows else OK
     text = "; ".join(map(sentence, standings)) if rows else "no row yet"
     if isinstance(promotion, Promotion):
         if promotion.acceptance is not None:

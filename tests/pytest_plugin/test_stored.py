@@ -134,12 +134,12 @@ def test_each_run_with_create_adds_a_row_that_later_runs_are_checked_by(any_proj
     seen = any_project.run("-v", ms=10.0)
     assert {"passed": 1, "undecided": 2} == seen.counts
     # t(2) at 99 % is 6.965, the noise about 1 %: ±8 %.
-    assert seen.having("UNDECIDED  test_it.py::test_a  total +0.0 % [-7.7, +8.4], limit 5 %, 3 rows")
+    assert seen.having("UNDECIDED  test_it.py::test_a  total +0.0 % [−7.7, +8.4], limit 5 %, 3 rows")
     assert seen.having("test_it.py::test_a and 1 more: the interval holds the limit; processes differ by 1.0 %")
     assert before == any_project.file.read_bytes()
     seen = any_project.run(source=SOURCE.replace("5%", "10%"))
     assert {"passed": 3} == seen.counts
-    assert seen.having("ok  test_it.py::test_b  total +0.0 % [-7.7, +8.4], limit 10 %, 3 rows")
+    assert seen.having("ok  test_it.py::test_b  total +0.0 % [−7.7, +8.4], limit 10 %, 3 rows")
     assert 0 == seen.code
 
 
@@ -171,7 +171,7 @@ def test_a_slowdown_fails_its_test(any_project: Project) -> None:
     assert "TOO SLOW total +20.0 % [+20.0, +20.0], limit 5 %, 3 rows" == seen.properties("test_a")["latency.baseline"]
     faster = any_project.run("-v", ms=8.0)
     assert {"passed": 3} == faster.counts
-    assert faster.having("FASTER  test_it.py::test_a  total -20.0 %")
+    assert faster.having("FASTER  test_it.py::test_a  total −20.0 %")
     assert faster.having("test_it.py::test_a ", "FASTER", "[")
 
 
