@@ -24,7 +24,8 @@ from llm_latency.gate.trees import INSTALLED, Trees, real
 # The tool itself cannot be one of its two sides: it is loaded before them.
 _TOOL = ("llm_latency", "pytest_llm_latency")
 # Loaded by the interpreter itself, before anybody could say from where.
-_ITS_OWN = (*_TOOL, "__main__", "sitecustomize", "usercustomize")
+_ITS_OWN = ("__main__", "sitecustomize", "usercustomize")
+_STANDARD = os.path.dirname(os.__file__) + os.sep
 
 
 class Imports(MetaPathFinder):
@@ -68,24 +69,27 @@ class Imports(MetaPathFinder):
         """What has been imported until now, and from where."""
         files: dict[str, str] = {}
         foreign, copies, modules = [], [], []
+        libraries: dict[str, bool] = {}
         for name, module in list(sys.modules.items()):
             file = getattr(module, "__dict__", {}).get("__file__")  # a lazy module would import what it is asked for
             top = name.partition(".")[0]
             if not isinstance(file, str) or top in _ITS_OWN:
                 continue
+            folder = os.path.dirname(file)
+            if folder not in libraries:
+                libraries[folder] = self._is_outside(folder)
+            if top in _TOOL or libraries[folder]:  # as are thousands, told by their folders alone
+                modules += [name] if top in _TOOL or _is_library(file) else []
+                copies += [f"{name} is {file}"] if name == top and self._is_copy(top, file) else []
+                continue
             place = self.trees.place(file)
             inside = self.trees.inside(place)
-            if inside is None:
-                if INSTALLED.intersection(place.parts):
-                    modules.append(name)
-                    copies += [f"{name} is {place}"] if name == top and self._is_copy(top, place) else []
-            elif self.trees.is_test(inside):
+            if inside is None or self.trees.is_test(inside):
                 continue
-            elif self.trees.closest(place) == self.trees.own:
-                if name == top or top not in files:
-                    files[top] = str(inside)
-            else:
+            if self.trees.closest(place) != self.trees.own:
                 foreign.append(f"{name} is {place}")
+            elif name == top or top not in files:
+                files[top] = str(inside)
         return Imported(
             files=files,
             versions=_versions(("torch", "transformers")),
@@ -93,6 +97,10 @@ class Imports(MetaPathFinder):
             copies=tuple(copies),
             modules=tuple(modules),
         )
+
+    def _is_outside(self, folder: str) -> bool:
+        """Whether it holds nothing of a project: in no tree, or installed in one."""
+        return self.trees.inside(self.trees.place(os.path.join(folder, "__init__.py"))) is None
 
     def _replaced(self, spec: ModuleSpec, place: Path, path: Sequence[str] | None, finder: Any) -> ModuleSpec:
         """What lies at the same place in the right tree; where there is nothing, a module that says so if imported."""
@@ -195,14 +203,16 @@ class Imports(MetaPathFinder):
         moved.submodule_search_locations = _folders(spec.name, after, self)
         return moved
 
-    def _is_copy(self, name: str, installed: Path) -> bool:
+    def _is_copy(self, name: str, file: str) -> bool:
         """Whether an installed package is the project's own: half of the modules in its tree have the same names."""
+        if not INSTALLED.intersection(file.split(os.sep)):
+            return False
         project = self.trees.own / self.trees.project
         for root in (project, project / "src"):
             inside = self.trees.inside(root / name / "__init__.py")
             if inside is not None and (root / name / "__init__.py").is_file() and not self.trees.is_test(inside):
                 own = {file.name for file in (root / name).glob("*.py")}
-                return 2 * len(own & {file.name for file in installed.parent.glob("*.py")}) >= len(own)
+                return 2 * len(own & {found.name for found in Path(file).parent.glob("*.py")}) >= len(own)
         return False
 
 
@@ -321,6 +331,11 @@ def _folders(name: str, folders: list[str], finder: MetaPathFinder) -> Any:
 
     # There is no public name for it; a list does for all but importlib.resources.
     return getattr(NamespaceLoader(name, folders, again), "_path", folders)
+
+
+def _is_library(file: str) -> bool:
+    """Whether a file is of an installed package or of the standard library."""
+    return file.startswith(_STANDARD) or not INSTALLED.isdisjoint(file.split(os.sep))
 
 
 def _is_package(spec: ModuleSpec) -> bool:

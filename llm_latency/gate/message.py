@@ -41,7 +41,8 @@ class Imported(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Where a side's code came from, told before its first call and at its end: the project's files, and versions.
 
     `foreign` are modules of the other tree and `copies` those installed beside a tree that has them: both say that
-    this side does not run its own code. `modules` are other people's, which a fork server may import beforehand.
+    this side does not run its own code. `modules` are other people's, the standard library's and ours, which a fork
+    server may import beforehand.
     """
 
     files: dict[str, str]

@@ -139,23 +139,21 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
 def spread_of(groups: Iterable[Sequence[float]]) -> Spread | None:
     """The spread of several tests' log ratios, each around its own mean; None where no test has two.
 
-    The bounds take the ratios for independent and about normal: chi square by Wilson and Hilferty (1931, PNAS 17, 684).
+    The tests may share their pairs of processes, so the bounds count each pair once. They take ratios for about normal:
+    chi square by Wilson and Hilferty (1931, PNAS 17, 684).
     """
-    squares, freedom, n = 0.0, 0, 0
+    squares, freedom, n, pairs = 0.0, 0, 0, 0
     for logs in groups:
         if len(logs) < 2:
             continue
         mean = math.fsum(logs) / len(logs)
         squares += math.fsum((log - mean) ** 2 for log in logs)
-        freedom, n = freedom + len(logs) - 1, n + len(logs)
+        freedom, n, pairs = freedom + len(logs) - 1, n + len(logs), max(pairs, len(logs))
     if freedom == 0:
         return None
-    return Spread(
-        sd=math.sqrt(squares / freedom),
-        low=math.sqrt(squares / _chi_square(freedom, 0.9)),
-        high=math.sqrt(squares / _chi_square(freedom, 0.1)),
-        n=n,
-    )
+    sd = math.sqrt(squares / freedom)
+    low, high = (sd * math.sqrt((pairs - 1) / _chi_square(pairs - 1, q)) for q in (0.9, 0.1))
+    return Spread(sd=sd, low=low, high=high, n=n)
 
 
 def _chi_square(freedom: int, q: float) -> float:

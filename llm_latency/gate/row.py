@@ -59,16 +59,14 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
         return datetime.fromisoformat(self.when).date().isoformat()
 
 
-def row_of(
-    measurement: Measurement, *, test: str, name: str, run: str, when: str, metrics: Iterable[str] = tuple(METRICS)
-) -> Row:
-    """The row of a whole measurement, with those of `metrics` that have a value; `when` is for one that does not know.
+def row_of(measurement: Measurement, *, test: str, name: str, run: str, when: str, metrics: Iterable[str]) -> Row:
+    """The row of a whole measurement, with those of `metrics` that have a value.
 
-    Own times stand beside each metric's wall time, not as metrics of their own.
+    `when` is the time for a measurement that does not know its own.
     """
     own = [relieved(trace) for trace in measurement.traces]
     found = {}
-    for metric in (METRICS[one] for one in metrics if not one.endswith("_own")):
+    for metric in map(METRICS.__getitem__, metrics):
         wall = sample_of(measurement.traces, metric.name, measurement.environment).values
         if not wall or (median := quantile(wall, 0.5)) <= 0:  # zero has no ratio to anything
             continue

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
 import msgspec
@@ -16,7 +16,7 @@ import msgspec
 from llm_latency.core.stats import quantile
 from llm_latency.core.tolerance import mean_factor
 from llm_latency.gate.decision import LOOKS, Rule
-from llm_latency.gate.rates import Rates, Spread, alike, resampled, smallest_visible, spread_of
+from llm_latency.gate.rates import Rates, Spread, alike, resampled, smallest_limit, smallest_visible, spread_of
 from llm_latency.gate.ratio import Ratio
 from llm_latency.gate.result import FASTER, OK, TOO_SLOW, UNDECIDED, Answer
 from llm_latency.gate.selftest import Calibration, calibration, launched, sides_of
@@ -55,14 +55,16 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
     """One size of slowdown: what was planted, what its pairs read with the 95 % interval of their mean, and its gates.
 
-    `gates` counts the answers of whole gates, each of pairs of its own; `resampled` are rates over drawn pairs.
-    `ratios` are those of each of its tests, pair by pair.
+    `gates` counts the answers of whole gates, each of pairs that no other gate of its test has, `apart` those of the
+    first test alone, none of which shares a pair with another. `resampled` are rates over drawn pairs. `ratios` are
+    those of each of its tests, pair by pair.
     """
 
     name: str
     share: float
     amount: int
     gates: dict[str, int]
+    apart: dict[str, int]
     gate_pairs: tuple[int, ...]
     seen: float | None
     low: float | None
@@ -88,8 +90,10 @@ class Visible(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Soundness(msgspec.Struct, frozen=True, kw_only=True):
-    """What a self-test found. `alike` is the intraclass correlation of unchanged tests within their pairs; `call_s` and
-    `pair_s` are medians, of own time and wall time.
+    """What a self-test found. `supported` is the smallest limit that the spread supports.
+
+    `alike` is the intraclass correlation of unchanged tests within their pairs; `call_s` and `pair_s` are medians, of
+    own time and of wall time.
     """
 
     outcome: str
@@ -103,6 +107,7 @@ class Soundness(msgspec.Struct, frozen=True, kw_only=True):
     spread: Spread | None
     wall_spread: Spread | None
     alike: float | None
+    supported: float | None
     visible: Visible | None
     stopped_because: str
     notes: tuple[str, ...] = ()
@@ -153,7 +158,10 @@ def concluded(trial: Trial, plan: Plan, *, sized: Calibration, complete: bool = 
     groups = [trial.logs(test) for test in unchanged]
     spread = spread_of(groups)
     bases = [found.base for test in unchanged for found in trial.ratios[test]]
+    supported = None if spread is None else smallest_limit(spread.sd)
     outcome, reasons = judged(kinds)
+    if outcome == WORKS and (supported is None or supported > plan.limit):
+        outcome, reasons = UNKNOWN, ("whole gates were right, and yet pairs scatter too much for this limit",)
     return Soundness(
         outcome=outcome,
         reasons=reasons,
@@ -166,6 +174,7 @@ def concluded(trial: Trial, plan: Plan, *, sized: Calibration, complete: bool = 
         spread=spread,
         wall_spread=spread_of([[found.wall for found in trial.ratios[test]] for test in unchanged]),
         alike=alike(groups),
+        supported=supported,
         visible=None if spread is None else visible(spread, plan.limit),
         stopped_because=trial.stopped_because,
         notes=(*trial.notes, *_leanings(groups)),
@@ -203,15 +212,16 @@ def judged(kinds: Sequence[Kind]) -> tuple[str, tuple[str, ...]]:
 
 
 def _kind(trial: Trial, share: float, tests: Sequence[str], limit: float, plant: Plant) -> Kind:
-    answers: list[Answer] = [answer for test in tests for answer in trial.gates(test, limit=limit)]
+    answers = [trial.gates(test, limit=limit) for test in tests]
     logs = [log for test in tests for log in trial.logs(test)]
-    center, half = _mean(logs, 0.975)
+    center, half = _mean(_of_pairs([trial.logs(test) for test in tests]), 0.975)
     return Kind(
         name=_name(share),
         share=share,
         amount=plant.amount,
-        gates=dict(Counter(answer.word for answer in answers)),
-        gate_pairs=tuple(len(answer.pairs) + len(answer.fresh) for answer in answers),
+        gates=_counted(answer for row in answers for answer in row),
+        apart=_counted(answers[0]),
+        gate_pairs=tuple(len(answer.pairs) + len(answer.fresh) for row in answers for answer in row),
         seen=_share(center),
         low=_share(None if center is None or half is None else center - half),
         high=_share(None if center is None or half is None else center + half),
@@ -220,8 +230,17 @@ def _kind(trial: Trial, share: float, tests: Sequence[str], limit: float, plant:
     )
 
 
+def _counted(answers: Iterable[Answer]) -> dict[str, int]:
+    return dict(Counter(answer.word for answer in answers))
+
+
+def _of_pairs(groups: Sequence[Sequence[float]]) -> list[float]:
+    """The mean of each pair's tests: they share their processes, so a pair is one reading."""
+    return [math.fsum(row) / len(row) for row in zip(*groups, strict=True)]
+
+
 def _leanings(groups: Sequence[Sequence[float]]) -> tuple[str, ...]:
-    center, half = _mean([log for logs in groups for log in logs], (1 + _LEANS) / 2)
+    center, half = _mean(_of_pairs(groups), (1 + _LEANS) / 2)
     if center is None or half is None or abs(center) <= half:
         return ()
     return (f"unchanged code read {math.expm1(center):+.1%} over all pairs, and chance alone hardly does that",)

@@ -143,9 +143,10 @@ def stand(
     odd = _odd_one([math.log(one.value) for one in stored]) if judged.outcome == UNDECIDED else None
     if odd is None:
         return judged
-    apart = math.expm1(math.log(stored[odd].value) - math.log(base))
-    words = f"the row of {alike[odd].when} ({alike[odd].run}) lies {100 * abs(apart):.0f} % {'above' if apart > 0 else 'below'} the mean and makes most of it"
-    return replace(judged, reasons=(*judged.reasons, f"{words}: if something disturbed it, delete its line"))
+    share = stored[odd].value / base - 1.0
+    apart = f"{100 * abs(share):.0f} % {'above' if share > 0 else 'below'} the mean"
+    words = f"the row of {alike[odd].when} ({alike[odd].run}) lies {apart} and makes most of it: if something"
+    return replace(judged, reasons=(*judged.reasons, f"{words} disturbed that run, delete its line"))
 
 
 def _judged(standing: Standing, run: float, rows: Sequence[float], rule: Rule) -> Standing:

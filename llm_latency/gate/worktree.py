@@ -122,8 +122,8 @@ def _repository(project: Path) -> Path:
     found = _tried(project, "rev-parse", "--show-toplevel")
     if found.returncode:
         raise UsageError(
-            f"{project} is in no git repository ({_reason(found)}); a gate compares two commits of one. Run it from inside"
-            " of one, or where this is not the project's folder, say --rootdir"
+            f"{project} is in no git repository ({_reason(found)}); a gate compares two commits of one. Run it from"
+            " inside of one, or where this is not the project's folder, say --rootdir"
         )
     return Path(found.stdout.removesuffix("\n")).resolve()
 

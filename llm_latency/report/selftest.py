@@ -63,9 +63,10 @@ def percent(share: float | None, *, sign: bool = False) -> str:
     if share is None:
         return "–"
     value = 100 * share
-    digits = 0 if value == round(value) or abs(value) >= 99.5 else 1 if abs(value) >= 0.95 else 2
-    text = f"{value:{'+' if sign else ''}.{digits}f} %"
-    return text.replace("-", "−")
+    if abs(value) < 0.005:
+        return "0 %"
+    digits = 0 if abs(value - round(value)) < 1e-9 or abs(value) >= 99.5 else 1 if abs(value) >= 0.95 else 2
+    return f"{value:{'+' if sign else ''}.{digits}f} %".replace("-", "−")
 
 
 def _row(kind: Kind, limit: float) -> tuple[str, ...]:
@@ -87,13 +88,13 @@ def _right(kind: Kind, limit: float) -> str:
 
 def _facts(found: Soundness, width: int) -> Iterator[str]:
     same, twice = found.kinds[0], found.kinds[-1]
-    yield from wrapped(f"false alarms: {_rate(same, TOO_SLOW)} of unchanged code", width)
+    yield from wrapped(f"false alarms: {_rate(same, TOO_SLOW)}", width)
     if same.gates.get(FASTER):
-        yield from wrapped(f"false gains: {_rate(same, FASTER)} of unchanged code", width)
-    yield from wrapped(f"detection: {_rate(twice, TOO_SLOW)} of {twice.name}", width)
+        yield from wrapped(f"false gains: {_rate(same, FASTER)}", width)
+    yield from wrapped(f"detection: {_rate(twice, TOO_SLOW)}", width)
     yield from wrapped(
-        "whole gates: each of pairs that no other gate of its test has, in the order in which they came; tests of one"
-        f" row share their processes{_alike(found)}. The intervals are Wilson's, 95 %",
+        "whole gates: formed by the rule from the pairs in the order in which they came; a pair is in one gate of its"
+        " test only. The intervals are Wilson's, 95 %, over gates that share no pair with another",
         width,
     )
     drawn = [f"{kind.name} {_drawn(kind.resampled)}" for kind in found.kinds if kind.resampled is not None]
@@ -108,8 +109,8 @@ def _facts(found: Soundness, width: int) -> Iterator[str]:
         wall = "" if found.wall_spread is None else f"; {percent(found.wall_spread.sd)} of wall time"
         yield from wrapped(
             f"spread of a pair: {percent(found.spread.sd)} ({percent(found.spread.low)} to"
-            f" {percent(found.spread.high)}) of own time{wall}; standard deviation of the log ratio of unchanged code,"
-            f" n = {found.spread.n}",
+            f" {percent(found.spread.high)} at 90 % each) of own time{wall}; standard deviation of the log ratio of"
+            f" unchanged code, n = {found.spread.n}{_alike(found)}",
             width,
         )
     if found.visible is not None:
@@ -117,7 +118,7 @@ def _facts(found: Soundness, width: int) -> Iterator[str]:
         yield from wrapped(
             f"smallest visible change: {_visible(seen.smallest)} ({_visible(seen.low)} to {_visible(seen.high)} with"
             " the spread at its bounds): fails in 95 % of gates simulated with this spread and heavy tails, 46 pairs"
-            " and as many to confirm",
+            f" and as many to confirm. Smallest supported limit: {_limit(found.supported)}",
             width,
         )
     if found.pair_s is not None:
@@ -129,11 +130,14 @@ def _facts(found: Soundness, width: int) -> Iterator[str]:
 
 
 def _rate(kind: Kind, word: str) -> str:
-    count, n = kind.gates.get(word, 0), kind.whole
-    if not n:
-        return "no whole gate"
+    name = "unchanged code" if not kind.share else kind.name
+    if not kind.whole:
+        return f"no whole gate of {name}"
+    count, n = kind.apart.get(word, 0), sum(kind.apart.values())
     low, high = wilson(count, n)
-    return f"{count} of {_count(n, 'whole gate')} ({low:.0%} to {high:.0%})".replace("%", " %")
+    rate = f"{low:.0%} to {high:.0%}".replace("%", " %")
+    text = f"{kind.gates.get(word, 0)} of {_count(kind.whole, 'whole gate')} of {name}"
+    return f"{text} ({rate})" if n == kind.whole else f"{text}; {count} of the {n} that share no pair ({rate})"
 
 
 def _drawn(rates: Rates | None) -> str:
@@ -143,7 +147,11 @@ def _drawn(rates: Rates | None) -> str:
 
 
 def _alike(found: Soundness) -> str:
-    return "" if found.alike is None else f" (their ratios correlate by {found.alike:.2f} within a pair)"
+    return "" if found.alike is None else f"; the two tests of a pair correlate by {found.alike:.2f}"
+
+
+def _limit(limit: float | None) -> str:
+    return "none" if limit is None else percent(limit)
 
 
 def _visible(share: float | None) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import os
 import re
+import signal
 import subprocess
 import sys
-import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,13 +18,13 @@ import msgspec
 import pytest
 
 from llm_latency.core.measurement import Measurement, verdict_on
-from llm_latency.errors import LLMLatencyError
+from llm_latency.errors import LLMLatencyError, UsageError
 from llm_latency.gate.conclusion import conclude
 from llm_latency.gate.gate import Gate, Progress
 from llm_latency.gate.refs import Opened, TwoRefs, opened
 from llm_latency.gate.result import BROKEN, NEW, SKIPPED, TOO_SLOW, UNDECIDED, Answer, Asked, GateResult
 from llm_latency.report.gate import append_step_summary, form_of, write_reports
-from llm_latency.report.gate_rows import change_of, full_name, limit, word_of, word_of_test
+from llm_latency.report.gate_rows import change_of, full_name, limit, word_of
 from llm_latency.report.gate_why import why
 from pytest_llm_latency.gated import Gated
 from pytest_llm_latency.limits import MARKER, read_limits
@@ -32,10 +33,13 @@ from pytest_llm_latency.lock import DeviceLock
 from pytest_llm_latency.outcome import BudgetFailure
 from pytest_llm_latency.settings import Settings
 from pytest_llm_latency.stash import GATED, LOCK, RESULT, SETTINGS, TIMED
+from pytest_llm_latency.worker import XFAILED
 
 FIXTURE = "llmtime"
 # Folders whose files are tests and what tests need; the highest such one above a timed test is taken as a whole.
 _OF_TESTS = re.compile(r"(tests?|testing|bench(mark)?s?|perf)([_-].*)?", re.IGNORECASE)
+# What lets coverage begin in every process that is started: it would slow what is timed.
+_OF_COVERAGE = ("COVERAGE_PROCESS_", "COV_CORE_")
 
 
 def is_timed(item: pytest.Item) -> bool:
@@ -66,59 +70,88 @@ def run_gate(session: pytest.Session, *, tell: Callable[[Progress], None]) -> No
             " gated. Select the tests that do, or leave the option out"
         )
     try:
-        for path in settings.report:
-            form_of(path)
-        result = _result(config, items, settings, tell)
+        for path in _report_paths(config):
+            _require_place(path)
+        with _terminable():
+            _run(config, items, settings, tell)
     except LLMLatencyError as error:
         raise pytest.UsageError(f"the gate against {settings.base} did not run: {error}") from error
-    config.stash[RESULT] = result
     for item in items:
-        _replace(item, result, config)
+        _replace(item, config.stash[RESULT], config)
 
 
 def hand_over(config: pytest.Config) -> Iterator[str]:
     """Write the reports that were asked for and the CI's step summary; sentences about what could not be written."""
     result = config.stash[RESULT]
-    try:
-        write_reports(result, [config.invocation_params.dir / path for path in config.stash[SETTINGS].report])
-    except (OSError, LLMLatencyError) as error:
-        yield f"llm-latency: a report was not written: {error}"
+    for path in _report_paths(config):
+        try:
+            write_reports(result, [path])
+        except (OSError, LLMLatencyError) as error:
+            yield f"llm-latency: a report was not written: {error}"
     if problem := append_step_summary(result, os.environ):
         yield f"llm-latency: {problem}"
 
 
-def _result(
+def _report_paths(config: pytest.Config) -> list[Path]:
+    return [config.invocation_params.dir / path for path in config.stash[SETTINGS].report]
+
+
+def _require_place(path: Path) -> None:
+    """Refuse a report that could not be written, before anybody waits for it."""
+    form_of(path)
+    if not path.parent.is_dir():
+        raise UsageError(f"there is no folder {path.parent} for the report {path.name}; make it, or name another")
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Take SIGTERM, which a job's time limit sends, as Ctrl-C: what was found is shown, and nothing stays behind."""
+    is_free = (
+        threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    )
+    if not is_free:
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _run(
     config: pytest.Config, items: Sequence[pytest.Item], settings: Settings, tell: Callable[[Progress], None]
-) -> GateResult:
-    assert settings.base is not None
-    asked = [_asked(item, settings) for item in items]
+) -> None:
+    """Run it and keep its result, also of a gate that was interrupted."""
     lock = config.stash.setdefault(LOCK, DeviceLock())
-    with tempfile.TemporaryDirectory(prefix="llm-latency-") as cache, opened(_refs(config, items, cache)) as refs:
+    with opened(_refs(config, items)) as refs:
         gate = Gate(
-            asked,
+            [_asked(item, settings) for item in items],
             play=refs.sides.play,
             time_budget_s=settings.gate_time_s,
             needs_own_code=settings.base_python is None,
             on_progress=tell,
             turn=lock.held,
         )
-        complete = False
         try:
             gate.run()
-            complete = True
-        finally:
-            result = conclude(
-                gate,
-                ref=settings.base,
-                what=(refs.worktree.commit, _what_head_is(refs)),
-                pythons=refs.pythons,
-                is_new=frozenset(item.nodeid for item in items if _is_new(item, refs)),
-                changed=refs.worktree.changed,
-                notes=refs.sides.notes,
-                complete=complete,
-            )
-            config.stash[RESULT] = result
-    return result
+        except KeyboardInterrupt:
+            config.stash[RESULT] = _concluded(gate, items, refs, complete=False)
+            raise
+        config.stash[RESULT] = _concluded(gate, items, refs, complete=True)
+
+
+def _concluded(gate: Gate, items: Sequence[pytest.Item], refs: Opened, *, complete: bool) -> GateResult:
+    return conclude(
+        gate,
+        ref=refs.worktree.ref,
+        what=(refs.worktree.commit, _what_head_is(refs)),
+        pythons=refs.pythons,
+        is_new=frozenset(item.nodeid for item in items if _is_new(item, refs)),
+        changed=refs.worktree.changed,
+        notes=refs.sides.notes,
+        complete=complete,
+    )
 
 
 def _asked(item: pytest.Item, settings: Settings) -> Asked:
@@ -131,20 +164,21 @@ def _asked(item: pytest.Item, settings: Settings) -> Asked:
     )
 
 
-def _refs(config: pytest.Config, items: Sequence[pytest.Item], cache: str) -> TwoRefs:
+def _refs(config: pytest.Config, items: Sequence[pytest.Item]) -> TwoRefs:
     settings = config.stash[SETTINGS]
     assert settings.base is not None
     return TwoRefs(
         project=config.rootpath,
         ref=settings.base,
         run="pytest_llm_latency.worker:run",
-        arguments={"argv": list(config.invocation_params.args), "cache": cache},
+        arguments={"argv": list(map(os.fspath, config.invocation_params.args))},
         start=config.invocation_params.dir,
         path=tuple(sys.path),
         tests=tuple(dict.fromkeys(_area(item.path, config.rootpath) for item in items)),
         are_tests_of_base=settings.tests == "base",
         shared=settings.share,
         base_python=settings.base_python,
+        environment={name: text for name, text in os.environ.items() if not name.startswith(_OF_COVERAGE)},
         patience_s=settings.patience_s,
     )
 
@@ -152,7 +186,12 @@ def _refs(config: pytest.Config, items: Sequence[pytest.Item], cache: str) -> Tw
 def _area(file: Path, root: Path) -> Path:
     """The folder of tests that a file belongs to, or the file alone, relative to the repository."""
     top = _top(root)
-    inside = Path(os.path.realpath(file)).relative_to(top)
+    try:
+        inside = Path(os.path.realpath(file)).relative_to(top)
+    except ValueError:
+        raise UsageError(
+            f"{file} lies outside of the repository {top}, whose two versions are compared; leave its tests out"
+        ) from None
     for folder in reversed(list(inside.parents)[:-1]):
         if _OF_TESTS.fullmatch(folder.name):
             return folder
@@ -179,9 +218,9 @@ def _is_new(item: pytest.Item, refs: Opened) -> bool:
 
 
 def _what_head_is(refs: Opened) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(refs.top), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    )
+    environment = {name: text for name, text in os.environ.items() if not name.startswith("GIT_")}  # a hook has some
+    command = ["git", "-C", str(refs.top), "rev-parse", "HEAD"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     return done.stdout.strip() or "the working tree"
 
 
@@ -204,24 +243,35 @@ def _replace(item: pytest.Item, result: GateResult, config: pytest.Config) -> No
 
     item.setup = setup  # type: ignore[method-assign]  # this item's, not its class's
     item.runtest = runtest  # type: ignore[method-assign]  # the same
+    item.teardown = lambda: None  # type: ignore[method-assign]  # unittest's takes down what its setup has made
 
 
 def require_gate_passed(gated: Gated, settings: Settings) -> None:
     """Raise BudgetFailure when a test got slower than the base, fails at the head, or was undecided where that fails.
 
-    A test that the head skips is skipped here.
+    A test that the head skips is skipped here, and one that fails there as its xfail says is xfailed.
     """
     tested = gated.tested
     if tested.word == SKIPPED:
-        pytest.skip("; ".join(tested.reasons))
+        reason = "; ".join(tested.reasons)
+        if reason.startswith(XFAILED):
+            pytest.xfail(reason.removeprefix(XFAILED))
+        raise pytest.skip.Exception(reason, _use_item_location=True)
     if tested.word == BROKEN:
-        raise BudgetFailure(f"it fails in the gate's workers:\n{tested.failure}", word="FAILED")
+        raise BudgetFailure(f"it fails in the gate's workers: {_said(tested.failure)}\n{tested.failure}")
     fails = tested.word == TOO_SLOW or (tested.word == UNDECIDED and settings.undecided_gate == "fail")
     fails |= tested.word == NEW and settings.require_baseline
     if fails:
         lines = [line for answer in gated.answers if answer.word == tested.word for line in _complaint(answer)]
-        word = word_of_test(tested, gated.answers)
-        raise BudgetFailure("\n".join((*lines, *tested.reasons)), word=word, measurements=tested.measurements)
+        raise BudgetFailure("\n".join((*lines, *tested.reasons)), word=gated.word, measurements=tested.measurements)
+
+
+def _said(failure: str) -> str:
+    """What a failure says, on a line: the exception's own words where pytest has marked them."""
+    lines = [line.strip() for line in failure.splitlines() if line.strip()] or [""]
+    marked = [index for index, line in enumerate(lines) if line.startswith("E  ")]
+    first = [index for index in marked if index - 1 not in marked]  # of each exception in a chain
+    return lines[first[-1]].removeprefix("E").strip() if first else lines[-1]
 
 
 def _complaint(answer: Answer) -> Iterator[str]:
@@ -247,7 +297,7 @@ def live(terminal: Any) -> Iterator[Callable[[Progress], None]]:
             return
         text = told(progress)
         if terminal.isatty:
-            terminal.rewrite(text, erase=True)
+            terminal.rewrite(text[: terminal._tw.fullwidth - 1], erase=True)
         elif progress.pair != last_pair:
             terminal.write_line(text)
         last_pair = progress.pair
@@ -262,7 +312,8 @@ def live(terminal: Any) -> Iterator[Callable[[Progress], None]]:
 def told(progress: Progress) -> str:
     """One line: the pair, the test, what is open, the widest interval, the time."""
     parts = [f"gate: pair {progress.pair}", progress.test.rpartition("::")[2]]
-    parts.append(f"{progress.open} of {progress.tests} open" if progress.pair > 1 else f"{progress.tests} tests")
+    tests = f"{progress.tests} test{'' if progress.tests == 1 else 's'}"
+    parts.append(f"{progress.open} of {progress.tests} open" if progress.pair > 1 else tests)
     if progress.confirming:
         parts.append(f"{progress.confirming} being confirmed on fresh pairs")
     if progress.widest is not None:

@@ -97,7 +97,7 @@ def _add(report: pytest.TestReport, item: pytest.Item, timed: LlmTime | None, er
         word = rule(deciding).word
     gated = item.stash.get(GATED, None)
     if report.passed and gated is not None and not word and gated.tested.word != OK:
-        word = gated.tested.word
+        word = gated.word
     if report.when == "call" or report.failed:
         rows = [_row(report, measurement) for measurement in measurements]
         report.__dict__["llm_latency"] = {"word": word, "rows": rows, "problem": timed.lock.problem if timed else ""}

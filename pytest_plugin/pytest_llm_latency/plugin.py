@@ -23,9 +23,13 @@ _HELP = (
 )
 
 # What a test fails with that was not shown to be too slow.
-_OF_UNDECIDED = ("UNDECIDED", "NOT GATED", "NOT STORED")
+_OF_UNDECIDED = ("UNDECIDED", "NOT GATED", "NOT STORED", "NEW")
 # How a test is shown that passed with a word of its own.
-_OF_PASSED = {"NEW": ("new", "N", "yellow"), "FASTER": ("passed", ".", "green")}
+_OF_PASSED = {
+    "NEW": ("new", "N", "yellow"),
+    "FASTER": ("passed", ".", "green"),
+    "LESS": ("passed", ".", "green"),
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -70,7 +74,8 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
     config = session.config
     is_asked = config.stash[SETTINGS].base is not None and BATON not in config.stash
     has_stopped = session.testsfailed and not config.option.continue_on_collection_errors
-    if is_asked and not has_stopped and not config.option.collectonly:
+    runs_nothing = config.option.collectonly or getattr(config.option, "setuponly", False)
+    if is_asked and not has_stopped and not runs_nothing:
         from pytest_llm_latency.gating import live, run_gate
 
         with live(config.pluginmanager.get_plugin("terminalreporter")) as tell:
@@ -90,6 +95,12 @@ def llmtime(request: pytest.FixtureRequest) -> Generator[LlmTime, None, None]:
     from pytest_llm_latency.lock import DeviceLock
 
     config, item = request.config, request.node
+    if RESULT in config.stash:
+        pytest.fail(
+            "the gate did not see that this test uses llmtime, since it asks for it while it runs; name llmtime in its"
+            " arguments or in pytest.mark.usefixtures",
+            pytrace=False,
+        )
     if LOCK not in config.stash:
         config.stash[LOCK] = DeviceLock()
     timed = LlmTime(
@@ -143,6 +154,8 @@ def pytest_runtest_makereport(
     item.user_properties[:] = [*others, *properties(timed.measurements if timed is not None else [])]
     if STORED in item.stash:
         item.user_properties += item.stash[STORED].properties
+    if GATED in item.stash:
+        item.user_properties += item.stash[GATED].properties
     report = yield
     add_to_report(report, item, timed, call.excinfo.value if call.excinfo is not None else None)
     if timed is not None and report.when == "call" and BATON not in item.config.stash and GATED not in item.stash:

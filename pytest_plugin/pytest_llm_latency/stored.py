@@ -133,7 +133,9 @@ def _not_asked(name: str, asked: _Asked) -> Said:
 def _say(name: str, measurement: Measurement, asked: _Asked) -> Said:
     run = asked.item.config.stash.setdefault(RUN, secrets.token_hex(4))
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    metrics = dict.fromkeys((*default_metrics(measurement), *asked.limits.metrics))
+    # Own times stand beside each metric's wall time, and are metrics of their own only where a limit names them.
+    shown = [metric for metric in default_metrics(measurement) if not metric.endswith("_own")]
+    metrics = dict.fromkeys((*shown, *asked.limits.metrics))
     row = row_of(measurement, test=asked.test, name=name, run=run, when=when, metrics=metrics)
     machine = machine_of(measurement.environment)
     try:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Generator
-from contextlib import suppress
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,28 @@ from llm_latency.gate.message import Job
 from llm_latency.gate.worker import Baton, Released
 from pytest_llm_latency.stash import BATON
 
-# Options whose work is the outer run's, or that need somebody at a keyboard.
-_OFF = {"usepdb": False, "trace": False, "xmlpath": None, "maxfail": 0, "collectonly": False, "reruns": 0}
+# Options whose work is the outer run's: what needs somebody at a keyboard, what leaves tests out or ends the run early,
+# and what writes to a place that was named once.
+_OFF: dict[str, Any] = {
+    "usepdb": False,
+    "trace": False,
+    "maxfail": 0,
+    "lf": False,
+    "failedfirst": False,
+    "newfirst": False,
+    "stepwise": False,
+    "stepwise_skip": False,
+    "cacheclear": False,
+    "xmlpath": None,
+    "log_file": os.devnull,
+    "pastebin": None,
+    "htmlpath": None,  # pytest-html
+    "report_log": None,  # pytest-reportlog
+    "force_reruns": 0,  # pytest-rerunfailures; it goes before its marker and its ini option
+}
+# What a test is reported with that failed or gave up as its xfail says.
+XFAILED = "xfailed: "
+_OF_STRICT_XPASS = "[XPASS(strict)]"
 _MOST_CHARACTERS = 20_000
 
 
@@ -26,9 +46,9 @@ def run(job: Job, baton: Baton) -> str:
     # pytest would warn that the modules of a distribution with a plugin are there before it could rewrite them.
     for package in (sys.modules["llm_latency"], sys.modules["pytest_llm_latency"]):
         package.__doc__ = f"{package.__doc__}\n\nPYTEST_DONT_REWRITE"
-    arguments: dict[str, Any] = job.arguments
+    own = [] if job.scratch is None else ["-o", f"cache_dir={job.scratch}/cache"]
     plugin = GateWorker(job, baton)
-    status = pytest.main([*arguments["argv"], "-o", f"cache_dir={arguments['cache']}"], plugins=[plugin])
+    status = pytest.main([*job.arguments["argv"], *own], plugins=[plugin])
     if status in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED):
         return ""
     return plugin.problem or f"pytest ended with exit code {int(status)}"
@@ -43,27 +63,62 @@ class GateWorker:
         self._own = Path(job.own)
         self.problem = ""
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_load_initial_conftests(self) -> None:
+    @pytest.hookimpl(trylast=True)
+    def pytest_addoption(self, parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+        """Let `cache_dir` be said where pytest's cache is switched off, too."""
+        if not pluginmanager.has_plugin("cacheprovider"):
+            parser.addini("cache_dir", "where nothing is kept")
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_cmdline_parse(self) -> Generator[None, object, object]:
+        """Keep why a run could not begin."""
+        with self._kept():
+            return (yield)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_cmdline_main(self) -> Generator[None, object, object]:
+        """Keep why a run ended before its tests."""
+        with self._kept():
+            return (yield)
+
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            cause = getattr(error, "cause", None) or error  # of a conftest that could not be imported
+            place = f" (in {path})" if (path := getattr(error, "path", None)) is not None else ""
+            self.problem = f"{type(cause).__name__}: {cause}{place}"
+            raise
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_load_initial_conftests(self, early_config: pytest.Config) -> Generator[None, None, None]:
         """Go where this side's files are, before any code of the project runs; arguments keep their meaning."""
+        early_config.known_args_namespace.cov_source = None  # pytest-cov would slow all that is timed
         inside = Path(os.path.relpath(os.getcwd(), os.path.realpath(self._job.home)))
-        if ".." in inside.parts:
-            return
-        there = self._own / inside
-        os.chdir(there if there.is_dir() else self._own / self._job.project)
+        if ".." not in inside.parts:
+            there = self._own / inside
+            os.chdir(there if there.is_dir() else self._own / self._job.project)
+        return (yield)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_configure(self, config: pytest.Config) -> None:
         """Switch off what is the outer run's."""
-        for name, value in _OFF.items():
+        own = {} if self._job.scratch is None else {"basetemp": f"{self._job.scratch}/tmp"}
+        for name, value in (_OFF | own).items():
             if hasattr(config.option, name):
                 setattr(config.option, name, value)
+        if config.option.tbstyle in ("no", "line"):  # what a test fails with is told by the outer run
+            config.option.tbstyle = "short"
         config.option.continue_on_collection_errors = True
         config.stash[BATON] = self._baton
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_collection_modifyitems(self, session: pytest.Session, items: list[pytest.Item]) -> None:
-        """Keep the tests of the job, in its order: both sides have to go through them alike."""
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_collection_modifyitems(
+        self, session: pytest.Session, items: list[pytest.Item]
+    ) -> Generator[None, None, None]:
+        """Keep the tests of the job, in its order, whoever has shuffled them: both sides go through them alike."""
+        yield
         found = {item.nodeid: item for item in items}
         wanted: list[str] = self._job.arguments["tests"]
         items[:] = [found[test] for test in wanted if test in found]
@@ -99,11 +154,12 @@ class GateWorker:
         report = yield
         error = call.excinfo.value if call.excinfo is not None else None
         is_ours = isinstance(error, Released | TooFewCallsError)
-        if report.failed and not is_ours and not hasattr(report, "wasxfail"):
+        # It passed, which only the outer run may hold against it.
+        is_ours |= error is None and report.longreprtext.startswith(_OF_STRICT_XPASS)
+        if report.failed and not is_ours:
             self._baton.reported(item.nodeid, "failed", f"{_last(report.longreprtext)}{self._hint(error)}")
-        elif report.skipped:
-            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else getattr(report, "wasxfail", "")
-            self._baton.reported(item.nodeid, "skipped", str(reason))
+        elif report.skipped and not is_ours:
+            self._baton.reported(item.nodeid, "skipped", _why_skipped(report))
         elif report.when == "call":
             self._baton.reported(item.nodeid, "passed")
         return report
@@ -132,3 +188,10 @@ class GateWorker:
 
 def _last(text: str) -> str:
     return text[-_MOST_CHARACTERS:]
+
+
+def _why_skipped(report: pytest.TestReport) -> str:
+    if hasattr(report, "wasxfail"):
+        return f"{XFAILED}{report.wasxfail}"
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
+    return str(reason).removeprefix("Skipped: ")

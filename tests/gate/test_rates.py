@@ -39,13 +39,13 @@ def test_wilsons_interval_is_that_of_the_literature(count: int, n: int, expected
 
 
 def test_the_spread_is_pooled_around_each_tests_own_mean() -> None:
-    """Deviations 1, -1 and 2, -2: squares 10 with 2 degrees; a test with one ratio says nothing."""
-    found = spread_of([[1.0, -1.0], [5.0, 9.0], [7.0]])
+    """Deviations 1, 0, -1 and 2, 0, -2: squares 10 with 4 degrees; a test with one ratio says nothing."""
+    found = spread_of([[1.0, 0.0, -1.0], [5.0, 7.0, 9.0], [7.0]])
     assert found is not None
-    assert (math.sqrt(5.0), 4) == (pytest.approx(found.sd), found.n)
-    # Chi square with 2 degrees: 0.2107 at 10 % and 4.6052 at 90 %; the approximation is within 7 % there.
-    assert math.sqrt(10 / 4.6052) == pytest.approx(found.low, rel=0.01)
-    assert math.sqrt(10 / 0.2107) == pytest.approx(found.high, rel=0.04)
+    assert (math.sqrt(2.5), 6) == (pytest.approx(found.sd), found.n)
+    # Of three pairs: chi square with 2 degrees, 0.2107 at 10 % and 4.6052 at 90 %; the approximation is within 7 %.
+    assert math.sqrt(2.5 * 2 / 4.6052) == pytest.approx(found.low, rel=0.01)
+    assert math.sqrt(2.5 * 2 / 0.2107) == pytest.approx(found.high, rel=0.04)
 
 
 def test_the_spreads_bounds_for_many_ratios_are_those_of_chi_square() -> None:

@@ -29,7 +29,8 @@ TESTS = ("unchanged", "unchanged again", "+3 %", "+6 %", "+10 %")
 @pytest.fixture(autouse=True)
 def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Simulate 100 gates where the command simulates 2,000: what they say is tested with the rates."""
-    monkeypatch.setattr(soundness, "smallest_visible", partial(soundness.smallest_visible, gates=100))
+    for name in ("smallest_visible", "smallest_limit"):
+        monkeypatch.setattr(soundness, name, partial(getattr(soundness, name), gates=100))
 
 
 def concluded_from(*columns: Sequence[float], plan: Plan = PLAN) -> Soundness:
@@ -62,7 +63,7 @@ def test_a_steady_machine_gets_its_figures() -> None:
     found = steady(26)
     assert (WORKS, (), 26, True) == (found.outcome, found.reasons, found.pairs, found.complete)
     same, within, beyond, twice = found.kinds
-    assert ({OK: 8}, (6,) * 8) == (same.gates, same.gate_pairs)
+    assert ({OK: 8}, {OK: 4}, (6,) * 8) == (same.gates, same.apart, same.gate_pairs)
     assert ({TOO_SLOW: 2}, (12,) * 2) == (twice.gates, twice.gate_pairs)
     assert OK in within.gates and TOO_SLOW in beyond.gates
     assert [0, 12, 24, 40] == [kind.amount for kind in found.kinds]
@@ -70,6 +71,7 @@ def test_a_steady_machine_gets_its_figures() -> None:
     assert found.spread is not None and found.visible is not None and found.visible.smallest is not None
     assert (0.01, 52) == (pytest.approx(found.spread.sd, rel=1e-5), found.spread.n)
     assert found.visible.smallest <= 0.05
+    assert found.supported is not None and found.supported <= 0.02
     assert (0.01, 1.0) == (found.call_s, found.pair_s)
     assert same.resampled is not None and twice.resampled is not None
     assert (1000, 1000) == (same.resampled.passed, twice.resampled.failed)
@@ -103,6 +105,18 @@ def test_a_machine_too_noisy_to_decide_is_no_machine_where_the_gate_works() -> N
     found = concluded_from(*(around(share, 0.3, 46) for share in (0.0, 0.0, 0.03, 0.06, 0.1)))
     assert UNKNOWN == found.outcome
     assert ("3 whole gates used all their pairs and could not decide: the machine is too noisy",) == found.reasons
+
+
+def test_a_lucky_gate_on_a_noisy_machine_is_not_enough() -> None:
+    """Twelve calm pairs, then wild ones: whole gates were right, and the spread says that others would not be."""
+    calm = [around(share, 0.005, 12) for share in (0.0, 0.0, 0.03, 0.06, 0.1)]
+    wild = around(0.0, 0.3, 14)
+    found = concluded_from(*([*column, *wild] for column in calm))
+    assert (WORKS, ()) == judged(found.kinds)
+    assert (UNKNOWN, ("whole gates were right, and yet pairs scatter too much for this limit",)) == (
+        found.outcome,
+        found.reasons,
+    )
 
 
 def test_two_sides_that_run_the_same_are_found_out() -> None:
@@ -149,7 +163,7 @@ def kind(name: str, share: float, **gates: int) -> Kind:
     """A kind with whole gates only."""
     counts = {word.replace("_", " "): count for word, count in gates.items()}
     nothing: dict[str, Any] = {"seen": None, "low": None, "high": None, "resampled": None}
-    return Kind(name=name, share=share, amount=0, gates=counts, gate_pairs=(), ratios=(), **nothing)
+    return Kind(name=name, share=share, amount=0, gates=counts, apart=counts, gate_pairs=(), ratios=(), **nothing)
 
 
 @pytest.mark.parametrize(
