@@ -62,7 +62,8 @@ def read_limits(marks: Iterable[pytest.Mark]) -> Limits:
             own[place] = budget
         budgets = own | budgets
     if listed and not budgets and "max_slowdown" not in others:
-        raise UsageError(f"{MARKER} limits nothing but {', '.join(others)}; write {_EXAMPLE}")
+        keys = ", ".join(dict.fromkeys(key for mark in listed for key in mark.kwargs))
+        raise UsageError(f"{MARKER} limits nothing but {keys}; write {_EXAMPLE}")
     return Limits(tuple(budgets.values()), **others)
 
 

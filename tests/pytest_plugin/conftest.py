@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -103,8 +104,8 @@ def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
     """A suite that runs in one process: this one."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     monkeypatch.setenv("COLUMNS", "200")
-    for name in ("UNDECIDED", "TIME_BUDGET", "PRECISION"):
-        monkeypatch.delenv(f"LLM_LATENCY_{name}", raising=False)
+    for name in [name for name in os.environ if name.startswith("LLM_LATENCY_")]:
+        monkeypatch.delenv(name)
     return Suite(pytester)
 
 

@@ -152,3 +152,21 @@ def test_unsound(llmtime, request):
     assert {"failed": 2} == seen.counts
     assert seen.having("TOO SLOW test_it.py::test_sound")
     assert seen.having("FAILED test_it.py::test_unsound", "there is no metric 'tfft'")
+
+
+@pytest.mark.parametrize(
+    ("marks", "metrics", "slowdown", "change"),
+    [
+        ([{"max_slowdown": "5%"}], ("total",), 0.05, None),
+        ([{"ttft_p95": "1 s", "ttft": "1 s", "tpot": "1 s", "max_slowdown": "12.5 %"}], ("ttft", "tpot"), 0.125, None),
+        ([{"max_slowdown": "3%"}, {"max_slowdown": "9%", "min_change": "0.2 ms"}], ("total",), 0.03, (0.0002, "s")),
+        ([{"max_slowdown": "3%", "min_change": "2 MiB"}], ("total",), 0.03, (2.0 * 2**20, "B")),
+        ([{"ttft": "1 s"}], ("ttft",), None, None),
+    ],
+)
+def test_what_a_comparison_is_about(
+    marks: list[dict[str, str]], metrics: tuple[str, ...], slowdown: float | None, change: tuple[float, str] | None
+) -> None:
+    """max_slowdown is about the metrics that have limits, or the whole call; the nearest mark wins."""
+    limits = read_limits(pytest.mark.latency_budget(**mark).mark for mark in marks)
+    assert (metrics, slowdown, change) == (limits.metrics, limits.max_slowdown, limits.min_change)
