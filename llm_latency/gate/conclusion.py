@@ -94,8 +94,8 @@ def _tested(gate: Gate, test: str, answers: Sequence[Answer], *, is_new: bool) -
     measurements = tuple(_measurement(gate, key) for key in gate.names if key[0] == test and gate.traces.get(key))
     if _mostly_fails(counted, HEAD):
         return Tested(test=test, word=BROKEN, failure=counted.words[HEAD], measurements=measurements)
-    # An llmtime() that never came to its end on both sides has no question, and is not to be passed over.
-    missing = [noted for key, noted in gate.stopped.items() if key[0] == test and key not in gate.whole]
+    # An llmtime() that did not come to its end on both sides, mostly or ever, is not to be passed over.
+    missing = [noted for key, noted in gate.stopped.items() if key[0] == test and gate.is_given_up(key)]
     reasons = [*_unusual(counted), *map(str, missing)]
     if not words and not reasons:
         reasons = [_NEVER_TIMED if counted.ran else _NEVER_REACHED]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from llm_latency.gate.finding import NOISY, OK, RISK, UNKNOWN, Finding, number_of, text_of, unreported
+from llm_latency.gate.finding import ALONE, NOISY, OK, RISK, UNKNOWN, Finding, number_of, text_of, unreported
 
 _TICK_S = 1.0 / (os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100)
 # Choices, not measurements: a quarter of a core is more than a desktop's own rest, a twentieth is what idle ones show.
@@ -83,7 +83,7 @@ def neighbours(
     elif others >= _BUSY and seen[1]:
         text += ", none of them visible from here"
     word = NOISY if others >= _BUSY else RISK if others >= _STIRRING else OK
-    remedy = "" if word == OK else "stop them, wait for them, or give the gate a machine (or a CI step) of its own"
+    remedy = "" if word == OK else ALONE
     return Finding(topic=topic, word=word, seen=text, remedy=remedy, facts={"cores": others, "of": cores})
 
 

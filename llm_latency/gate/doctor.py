@@ -15,7 +15,7 @@ from llm_latency.gate import cores, host, interpreter
 from llm_latency.gate.cards import cards
 from llm_latency.gate.decision import Rule
 from llm_latency.gate.finding import MISSING, Finding
-from llm_latency.gate.probe import Probe, Steadiness, probe, steadiness
+from llm_latency.gate.probe import Probe, Steadiness, crowded, probe, speed, steadiness
 from llm_latency.gate.rates import simulated, smallest_limit
 from llm_latency.gate.selftest import has_models, launched, torch_threads
 from llm_latency.gate.trial import Standing
@@ -24,8 +24,8 @@ SCHEMA = 1
 FINE, UNFIT, UNTOLD = "fine", "not fine", "could not tell"
 # How long others are watched while this process sleeps.
 _WATCH_S = 1.0
-# Ratios below which no spread is told: its bounds at 90 % would lie a factor of 3 and more apart.
-_LEAST_PAIRS = 4
+# Ratios below which no spread is told: of two, the upper bound would lie eight times as high.
+_LEAST_PAIRS = 3
 NOT_SEEN = (
     "what neighbours will do later, and those on the same host outside of this virtual machine or container",
     "your own workload: the probe times a small model on one thread, and a larger one may be steadier or less so",
@@ -117,6 +117,11 @@ def checkup(
         notes.append("interrupted before the probe")
     found.append(interpreter.threads(environ=environ, torch_threads=threads, cores=len(available)))
     found += _grown(before, counters(root, available), is_guest=host.is_guest(root))
+    if steady is not None:
+        found.append(speed(steady))
+    if probed is not None:
+        found[0] = crowded(found[0], probed.waited)
+        on_stage("working out what that supports")
     supported = None if probed is None else supported_by(probed, max_slowdown)
     outcome, reasons = judged(found, probed, supported, max_slowdown)
     return Checkup(

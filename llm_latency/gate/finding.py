@@ -10,6 +10,7 @@ import msgspec
 # Steady; could disturb under other conditions; disturbs now; what a gate needs is not there; nobody says.
 OK, RISK, NOISY, MISSING, UNKNOWN = "ok", "risk", "noisy", "missing", "unknown"
 WORDS = (NOISY, MISSING, RISK, UNKNOWN, OK)
+ALONE = "stop them, wait for them, or give the gate a machine (or a CI step) of its own"
 UNREPORTED = "not reported by this system"
 
 

@@ -125,8 +125,8 @@ class Gate:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What went wrong in pairs, each problem once."""
-        stopped = (f"{test}: {noted}" for (test, _), noted in self.stopped.items())
+        """What went wrong in pairs, each problem once; what has left a test without an answer is told with the test."""
+        stopped = (f"{key[0]}: {noted}" for key, noted in self.stopped.items() if not self.is_given_up(key))
         return (*stopped, *map(str, self._notes.values()))
 
     def run(self) -> None:
@@ -159,8 +159,19 @@ class Gate:
         always_fails = counted.failed.get(HEAD, 0) >= max(_MOST_FAILED, counted.ran)
         if counted.is_skipped or counted.idle >= _MOST_FAILED or always_fails:
             return False
-        own = [question for question in self.questions.values() if question.test == test]
-        return not own or any(question.is_open() for question in own)
+        return test not in {question.test for question in self.questions.values()} or bool(self._open_questions(test))
+
+    def _open_questions(self, test: str | None = None) -> list[Question]:
+        """Those of a test, or all, that more pairs can tell something about."""
+        return [
+            question
+            for (of, index, _), question in self.questions.items()
+            if (test is None or of == test) and question.is_open() and not self.is_given_up((of, index))
+        ]
+
+    def is_given_up(self, key: Key) -> bool:
+        """Whether an llmtime() has come to its end in two pairs less than it has not."""
+        return self.counted[key[0]].ran >= _MOST_FAILED + 2 * self.whole.get(key, 0)
 
     def _take(self, played: Played, tests: Sequence[str]) -> None:
         for side, imported in played.imported.items():
@@ -194,7 +205,8 @@ class Gate:
 
     def _count_lost(self, lost: Lost) -> None:
         """Two in a row end the gate; where both were lost in one test, that test alone is given up."""
-        self._note(str(lost), lost.side, lost.test)
+        # The last lines of its log are told with the test that it was lost in, where there is one.
+        self._note(str(lost).splitlines()[0] if lost.test in self.counted else str(lost), lost.side, lost.test)
         is_again = lost.test in self.counted and lost.test == self._lost_in
         self._lost, self._lost_in = (0 if is_again else self._lost + 1), lost.test
         if self._lost >= _MOST_LOST:
@@ -254,7 +266,7 @@ class Gate:
     def _tell(self, test: str) -> None:
         if self._on_progress is None:
             return
-        still = [question for question in self.questions.values() if question.is_open()]
+        still = self._open_questions()
         looks = [(question.test, look) for question in still if (look := question.look()) is not None]
         widest = max(looks, key=lambda one: one[1].high - one[1].low, default=None)
         more = [count for question in still if (count := question.pairs_to_look()) is not None]

@@ -176,9 +176,11 @@ class Imports(MetaPathFinder):
     def _only_here(self, name: str) -> ModuleSpec | None:
         """A top-level module that the other tree has at another place: one side has moved it."""
         project = self.trees.own / self.trees.project
-        roots = (*self._mapped(sys.path), *self._roots, project, project / "src")
-        found = (_in_folder(name, root) for root in dict.fromkeys(roots))
-        return next((spec for spec in found if spec is not None), None)
+        for root in dict.fromkeys((*self._mapped(sys.path), *self._roots, project, project / "src")):
+            if (spec := _in_folder(name, root)) is not None:
+                self._roots[root] = None
+                return spec
+        return None
 
     def _mapped(self, entries: Iterable[str]) -> Iterator[Path]:
         """The own tree's folders at the places of a sys.path."""

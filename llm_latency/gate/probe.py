@@ -10,6 +10,7 @@ import msgspec
 from llm_latency.core.contention import delay_ns
 from llm_latency.core.stats import quantile
 from llm_latency.core.trace import Trace
+from llm_latency.gate.finding import ALONE, NOISY, OK, Finding
 from llm_latency.gate.process import Launcher
 from llm_latency.gate.rates import Spread, spread_of
 from llm_latency.gate.ratio import Ratio
@@ -18,8 +19,13 @@ from llm_latency.gate.trial import Standing, Trial
 from llm_latency.workloads.planted import Plant, python_call
 
 _TEST = "unchanged"
-# Calls of some 5 ms: together a quarter of a second on a quiet machine.
-_CALLS, _ADDITIONS = 50, 100_000
+# Calls of some 3 to 5 ms: together less than half a second on a quiet machine.
+_CALLS, _ADDITIONS = 100, 100_000
+# Width of the CPU time of equal work: 0.01 to 0.08 in ten of twelve readings on a busy 2-core VM, and 0.17 and 0.64 in
+# those in which the core changed its speed.
+_UNEVEN = 0.1
+# Share of the calls in which others had the core; a choice.
+_DISPLACED = 0.05
 
 
 class Steadiness(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,6 +81,27 @@ def steadiness(
     )
 
 
+def speed(steady: Steadiness) -> Finding:
+    """Whether equal work took equal CPU time, which neither the run queue nor steal explains where it did not."""
+    seen = f"the middle half of equal Python work lies within {steady.cpu_width:.1%} of CPU time".replace("%", " %")
+    facts = {"cpu_width": steady.cpu_width}
+    if steady.cpu_width < _UNEVEN:
+        return Finding(topic="speed", word=OK, seen=seen, facts=facts)
+    remedy = (
+        "the core itself changes speed: frequency, heat, a sibling thread, or a neighbour on the host. Fix what of it"
+        " is yours; compare only what ran in the same moments, as the gate does"
+    )
+    return Finding(topic="speed", word=NOISY, seen=seen, remedy=remedy, facts=facts)
+
+
+def crowded(finding: Finding, waited: float | None) -> Finding:
+    """What was found about neighbours in a second, and then beside the probe's pairs."""
+    if waited is None or waited < _DISPLACED:
+        return finding
+    seen = f"others had the core in {waited:.1%} of the probe's calls; before, {finding.seen}".replace("%", " %")
+    return Finding(topic=finding.topic, word=NOISY, seen=seen, remedy=ALONE, facts={**finding.facts, "probe": waited})
+
+
 def _width(values: list[float]) -> float:
     return (quantile(values, 0.75) - quantile(values, 0.25)) / max(1e-9, quantile(values, 0.5))
 
@@ -107,8 +134,8 @@ def probed(trial: Trial, *, work: str, complete: bool = True) -> Probe:
     return Probe(
         work=work,
         ratios=tuple(ratios),
-        own=spread_of([[found.own for found in ratios]]),
-        wall=spread_of([[found.wall for found in ratios]]),
+        own=spread_of([found.own for found in ratios]),
+        wall=spread_of([found.wall for found in ratios]),
         waited=_waited(traces),
         call_s=quantile([found.base for found in ratios], 0.5) if ratios else None,
         pair_s=quantile(trial.pair_s, 0.5) if trial.pair_s else None,

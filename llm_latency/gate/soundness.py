@@ -16,9 +16,9 @@ import msgspec
 from llm_latency.core.stats import quantile
 from llm_latency.core.tolerance import mean_factor
 from llm_latency.gate.decision import LOOKS, Rule
-from llm_latency.gate.rates import Rates, Spread, alike, resampled, smallest_limit, smallest_visible, spread_of
+from llm_latency.gate.rates import Rates, Spread, resampled, smallest_limit, smallest_visible, spread_of
 from llm_latency.gate.ratio import Ratio
-from llm_latency.gate.result import FASTER, OK, TOO_SLOW, UNDECIDED, Answer
+from llm_latency.gate.result import FASTER, OK, TOO_SLOW, UNDECIDED
 from llm_latency.gate.selftest import Calibration, calibration, launched, sides_of
 from llm_latency.gate.trial import Standing, Trial
 from llm_latency.workloads.planted import Plant
@@ -27,6 +27,8 @@ SCHEMA = 1
 WORKS, FAILS, UNKNOWN = "works", "does not work", "could not tell"
 UNCHANGED = "unchanged"
 # Of the limit: nothing, what practically never fails, what practically always does, and what it surely has to catch.
+# Each once a pair: two tests of unchanged code in one pair of processes correlated by 0.01 (26 pairs) and, beside busy
+# neighbours, by 0.61 (16 pairs), so a second one would not count as another gate.
 _SHARES = (0.0, 0.6, 1.2, 2.0)
 # What the interval of unchanged code has to leave out before the pairs are said to lean to one side.
 _LEANS = 0.999
@@ -45,32 +47,29 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     time_budget_s: float = 240.0
     is_quick: bool = False
 
-    def kinds(self) -> tuple[tuple[float, tuple[str, ...]], ...]:
-        """The slowdowns that are planted, each with the names of its tests."""
+    def kinds(self) -> dict[str, float]:
+        """The slowdowns that are planted, by the names of their tests."""
         shares = (_SHARES[0], _SHARES[-1]) if self.is_quick else _SHARES
-        copies = (UNCHANGED,) if self.is_quick else (UNCHANGED, f"{UNCHANGED} again")
-        return tuple((share * self.limit, (_name(share * self.limit),) if share else copies) for share in shares)
+        return {_name(share * self.limit): share * self.limit for share in shares}
 
 
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
     """One size of slowdown: what was planted, what its pairs read with the 95 % interval of their mean, and its gates.
 
-    `gates` counts the answers of whole gates, each of pairs that no other gate of its test has, `apart` those of the
-    first test alone, none of which shares a pair with another. `resampled` are rates over drawn pairs. `ratios` are
-    those of each of its tests, pair by pair.
+    `gates` counts the answers of whole gates, each of pairs that no other gate has, and `gate_pairs` how many these
+    were. `resampled` are rates over drawn pairs. `ratios` are those of each pair.
     """
 
     name: str
     share: float
     amount: int
     gates: dict[str, int]
-    apart: dict[str, int]
     gate_pairs: tuple[int, ...]
     seen: float | None
     low: float | None
     high: float | None
     resampled: Rates | None
-    ratios: tuple[tuple[Ratio, ...], ...]
+    ratios: tuple[Ratio, ...]
 
     @property
     def whole(self) -> int:
@@ -92,8 +91,7 @@ class Visible(msgspec.Struct, frozen=True, kw_only=True):
 class Soundness(msgspec.Struct, frozen=True, kw_only=True):
     """What a self-test found. `supported` is the smallest limit that the spread supports.
 
-    `alike` is the intraclass correlation of unchanged tests within their pairs; `call_s` and `pair_s` are medians, of
-    own time and of wall time.
+    `call_s` and `pair_s` are medians, of own time and of wall time.
     """
 
     outcome: str
@@ -106,7 +104,6 @@ class Soundness(msgspec.Struct, frozen=True, kw_only=True):
     call_s: float | None
     spread: Spread | None
     wall_spread: Spread | None
-    alike: float | None
     supported: float | None
     visible: Visible | None
     stopped_because: str
@@ -129,7 +126,7 @@ def selftest(
         on_stage("sizing the slowdowns in a process of their own")
         sized = calibration(launcher)
         kinds = plan.kinds()
-        plants = {test: sized.plant(share) for share, tests in kinds for test in tests}
+        plants = {test: sized.plant(share) for test, share in kinds.items()}
         sides = sides_of(launcher, plants)
         trial = Trial(
             tuple(plants), play=sides.play, time_budget_s=plan.time_budget_s, on_progress=on_progress, begin=begin
@@ -145,19 +142,16 @@ def selftest(
     return concluded(trial, plan, sized=sized, complete=complete)
 
 
-def _has_gates(trial: Trial, kinds: Sequence[tuple[float, tuple[str, ...]]], limit: float) -> bool:
-    return len(trial.played) >= 2 * LOOKS[0] and all(
-        any(trial.gates(test, limit=limit) for test in tests) for _, tests in kinds
-    )
+def _has_gates(trial: Trial, kinds: Iterable[str], limit: float) -> bool:
+    is_early = len(trial.played) < 2 * LOOKS[0]
+    return not is_early and all(trial.gates(test, limit=limit) for test in kinds)
 
 
 def concluded(trial: Trial, plan: Plan, *, sized: Calibration, complete: bool = True) -> Soundness:
     """What the recorded pairs say."""
-    kinds = tuple(_kind(trial, share, tests, plan.limit, sized.plant(share)) for share, tests in plan.kinds())
-    unchanged = next(tests for share, tests in plan.kinds() if share == 0)
-    groups = [trial.logs(test) for test in unchanged]
-    spread = spread_of(groups)
-    bases = [found.base for test in unchanged for found in trial.ratios[test]]
+    kinds = tuple(_kind(trial, test, share, plan.limit, sized.plant(share)) for test, share in plan.kinds().items())
+    unchanged = trial.ratios[UNCHANGED]
+    spread = spread_of(trial.logs(UNCHANGED))
     supported = None if spread is None else smallest_limit(spread.sd)
     outcome, reasons = judged(kinds)
     if outcome == WORKS and (supported is None or supported > plan.limit):
@@ -170,14 +164,13 @@ def concluded(trial: Trial, plan: Plan, *, sized: Calibration, complete: bool = 
         pairs=len(trial.played),
         seconds=trial.seconds,
         pair_s=quantile(trial.pair_s, 0.5) if trial.pair_s else None,
-        call_s=quantile(bases, 0.5) if bases else None,
+        call_s=quantile([found.base for found in unchanged], 0.5) if unchanged else None,
         spread=spread,
-        wall_spread=spread_of([[found.wall for found in trial.ratios[test]] for test in unchanged]),
-        alike=alike(groups),
+        wall_spread=spread_of([found.wall for found in unchanged]),
         supported=supported,
         visible=None if spread is None else visible(spread, plan.limit),
         stopped_because=trial.stopped_because,
-        notes=(*trial.notes, *_leanings(groups)),
+        notes=(*trial.notes, *_leanings(trial.logs(UNCHANGED))),
         complete=complete,
         recorded_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -211,36 +204,25 @@ def judged(kinds: Sequence[Kind]) -> tuple[str, tuple[str, ...]]:
     return (UNKNOWN, tuple(found)) if found else (WORKS, ())
 
 
-def _kind(trial: Trial, share: float, tests: Sequence[str], limit: float, plant: Plant) -> Kind:
-    answers = [trial.gates(test, limit=limit) for test in tests]
-    logs = [log for test in tests for log in trial.logs(test)]
-    center, half = _mean(_of_pairs([trial.logs(test) for test in tests]), 0.975)
+def _kind(trial: Trial, test: str, share: float, limit: float, plant: Plant) -> Kind:
+    answers, logs = trial.gates(test, limit=limit), trial.logs(test)
+    center, half = _mean(logs, 0.975)
     return Kind(
-        name=_name(share),
+        name=test,
         share=share,
         amount=plant.amount,
-        gates=_counted(answer for row in answers for answer in row),
-        apart=_counted(answers[0]),
-        gate_pairs=tuple(len(answer.pairs) + len(answer.fresh) for row in answers for answer in row),
+        gates=dict(Counter(answer.word for answer in answers)),
+        gate_pairs=tuple(len(answer.pairs) + len(answer.fresh) for answer in answers),
         seen=_share(center),
         low=_share(None if center is None or half is None else center - half),
         high=_share(None if center is None or half is None else center + half),
         resampled=resampled(logs, Rule(limit=limit)) if len(logs) >= LOOKS[0] else None,
-        ratios=tuple(tuple(trial.ratios[test]) for test in tests),
+        ratios=tuple(trial.ratios[test]),
     )
 
 
-def _counted(answers: Iterable[Answer]) -> dict[str, int]:
-    return dict(Counter(answer.word for answer in answers))
-
-
-def _of_pairs(groups: Sequence[Sequence[float]]) -> list[float]:
-    """The mean of each pair's tests: they share their processes, so a pair is one reading."""
-    return [math.fsum(row) / len(row) for row in zip(*groups, strict=True)]
-
-
-def _leanings(groups: Sequence[Sequence[float]]) -> tuple[str, ...]:
-    center, half = _mean(_of_pairs(groups), (1 + _LEANS) / 2)
+def _leanings(logs: Sequence[float]) -> tuple[str, ...]:
+    center, half = _mean(logs, (1 + _LEANS) / 2)
     if center is None or half is None or abs(center) <= half:
         return ()
     return (f"unchanged code read {math.expm1(center):+.1%} over all pairs, and chance alone hardly does that",)

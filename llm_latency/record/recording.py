@@ -84,7 +84,7 @@ class Recording:
         calls = [sampling.cold, *sampling.warmup, *sampling.traces]
         stage = pace.next_call(calls[-1])
         if stage is None:
-            sampling.stopped_because = f"{len(sampling.traces)} calls, one after the other's in turn"
+            sampling.stopped_because = f"{len(sampling.traces)} calls, in turn with another process"
         return stage
 
     def watch(self) -> Watch:

@@ -75,7 +75,7 @@ def _row(kind: Kind, limit: float) -> tuple[str, ...]:
         low, high = (percent(end, sign=True).removesuffix(" %") for end in (kind.low, kind.high))
         read = f"{read} [{low}, {high}]"
     words = ", ".join(f"{count} {word}" for word, count in sorted(kind.gates.items(), key=lambda one: -one[1]))
-    return kind.name, read, str(sum(map(len, kind.ratios))), words or "none", _right(kind, limit)
+    return kind.name, read, str(len(kind.ratios)), words or "none", _right(kind, limit)
 
 
 def _right(kind: Kind, limit: float) -> str:
@@ -93,8 +93,8 @@ def _facts(found: Soundness, width: int) -> Iterator[str]:
         yield from wrapped(f"false gains: {_rate(same, FASTER)}", width)
     yield from wrapped(f"detection: {_rate(twice, TOO_SLOW)}", width)
     yield from wrapped(
-        "whole gates: formed by the rule from the pairs in the order in which they came; a pair is in one gate of its"
-        " test only. The intervals are Wilson's, 95 %, over gates that share no pair with another",
+        "whole gates: what the rule said of the pairs in the order in which they came; no pair is in two gates of its"
+        " test. The intervals are Wilson's, 95 %",
         width,
     )
     drawn = [f"{kind.name} {_drawn(kind.resampled)}" for kind in found.kinds if kind.resampled is not None]
@@ -110,7 +110,7 @@ def _facts(found: Soundness, width: int) -> Iterator[str]:
         yield from wrapped(
             f"spread of a pair: {percent(found.spread.sd)} ({percent(found.spread.low)} to"
             f" {percent(found.spread.high)} at 90 % each) of own time{wall}; standard deviation of the log ratio of"
-            f" unchanged code, n = {found.spread.n}{_alike(found)}",
+            f" unchanged code, n = {found.spread.n}",
             width,
         )
     if found.visible is not None:
@@ -133,21 +133,16 @@ def _rate(kind: Kind, word: str) -> str:
     name = "unchanged code" if not kind.share else kind.name
     if not kind.whole:
         return f"no whole gate of {name}"
-    count, n = kind.apart.get(word, 0), sum(kind.apart.values())
-    low, high = wilson(count, n)
+    count = kind.gates.get(word, 0)
+    low, high = wilson(count, kind.whole)
     rate = f"{low:.0%} to {high:.0%}".replace("%", " %")
-    text = f"{kind.gates.get(word, 0)} of {_count(kind.whole, 'whole gate')} of {name}"
-    return f"{text} ({rate})" if n == kind.whole else f"{text}; {count} of the {n} that share no pair ({rate})"
+    return f"{count} of {_count(kind.whole, 'whole gate')} of {name} ({rate})"
 
 
 def _drawn(rates: Rates | None) -> str:
     assert rates is not None
     shares = (("ok", rates.passed), ("too slow", rates.failed), ("undecided", rates.undecided))
     return ", ".join(f"{count / rates.gates:.1%} {word}".replace("%", " %") for word, count in shares if count)
-
-
-def _alike(found: Soundness) -> str:
-    return "" if found.alike is None else f"; the two tests of a pair correlate by {found.alike:.2f}"
 
 
 def _limit(limit: float | None) -> str:

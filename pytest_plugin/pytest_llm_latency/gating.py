@@ -5,10 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
-import signal
-import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,8 +69,7 @@ def run_gate(session: pytest.Session, *, tell: Callable[[Progress], None]) -> No
     try:
         for path in _report_paths(config):
             _require_place(path)
-        with _terminable():
-            _run(config, items, settings, tell)
+        _run(config, items, settings, tell)
     except LLMLatencyError as error:
         raise pytest.UsageError(f"the gate against {settings.base} did not run: {error}") from error
     for item in items:
@@ -103,22 +99,6 @@ def _require_place(path: Path) -> None:
         raise UsageError(f"there is no folder {path.parent} for the report {path.name}; make it, or name another")
 
 
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Take SIGTERM, which a job's time limit sends, as Ctrl-C: what was found is shown, and nothing stays behind."""
-    is_free = (
-        threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    )
-    if not is_free:
-        yield
-        return
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
 def _run(
     config: pytest.Config, items: Sequence[pytest.Item], settings: Settings, tell: Callable[[Progress], None]
 ) -> None:
@@ -145,7 +125,7 @@ def _concluded(gate: Gate, items: Sequence[pytest.Item], refs: Opened, *, comple
     return conclude(
         gate,
         ref=refs.worktree.ref,
-        what=(refs.worktree.commit, _what_head_is(refs)),
+        what=(refs.worktree.commit, refs.worktree.head or "the working tree"),
         pythons=refs.pythons,
         is_new=frozenset(item.nodeid for item in items if _is_new(item, refs)),
         changed=refs.worktree.changed,
@@ -171,7 +151,7 @@ def _refs(config: pytest.Config, items: Sequence[pytest.Item]) -> TwoRefs:
         project=config.rootpath,
         ref=settings.base,
         run="pytest_llm_latency.worker:run",
-        arguments={"argv": list(map(os.fspath, config.invocation_params.args))},
+        arguments={"argv": list(map(os.fspath, config.invocation_params.args)), "options": _shared_options(config)},
         start=config.invocation_params.dir,
         path=tuple(sys.path),
         tests=tuple(dict.fromkeys(_area(item.path, config.rootpath) for item in items)),
@@ -181,6 +161,12 @@ def _refs(config: pytest.Config, items: Sequence[pytest.Item]) -> TwoRefs:
         environment={name: text for name, text in os.environ.items() if not name.startswith(_OF_COVERAGE)},
         patience_s=settings.patience_s,
     )
+
+
+def _shared_options(config: pytest.Config) -> dict[str, int]:
+    """What this run has drawn by lot, which would differ from worker to worker: pytest-randomly's seed."""
+    seed = getattr(config.option, "randomly_seed", None)
+    return {"randomly_seed": seed} if isinstance(seed, int) else {}
 
 
 def _area(file: Path, root: Path) -> Path:
@@ -217,13 +203,6 @@ def _is_new(item: pytest.Item, refs: Opened) -> bool:
     return not any(isinstance(node, functions) and node.name == name for node in ast.walk(tree))
 
 
-def _what_head_is(refs: Opened) -> str:
-    environment = {name: text for name, text in os.environ.items() if not name.startswith("GIT_")}  # a hook has some
-    command = ["git", "-C", str(refs.top), "rev-parse", "HEAD"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "the working tree"
-
-
 def _replace(item: pytest.Item, result: GateResult, config: pytest.Config) -> None:
     """Let a test report what the gate has found; its own fixtures and code stay out of this process."""
     tested = next(one for one in result.tests if one.test == item.nodeid)
@@ -258,20 +237,30 @@ def require_gate_passed(gated: Gated, settings: Settings) -> None:
             pytest.xfail(reason.removeprefix(XFAILED))
         raise pytest.skip.Exception(reason, _use_item_location=True)
     if tested.word == BROKEN:
-        raise BudgetFailure(f"it fails in the gate's workers: {_said(tested.failure)}\n{tested.failure}")
+        raise BudgetFailure("\n".join(_shortly(f"it fails in the gate's workers: {tested.failure}")))
     fails = tested.word == TOO_SLOW or (tested.word == UNDECIDED and settings.undecided_gate == "fail")
     fails |= tested.word == NEW and settings.require_baseline
     if fails:
         lines = [line for answer in gated.answers if answer.word == tested.word for line in _complaint(answer)]
-        raise BudgetFailure("\n".join((*lines, *tested.reasons)), word=gated.word, measurements=tested.measurements)
+        lines += [_NOTHING_TO_COMPARE] if tested.word == NEW else []
+        lines += [line for reason in tested.reasons for line in _shortly(reason)]
+        raise BudgetFailure("\n".join(lines), word=gated.word, measurements=tested.measurements)
 
 
-def _said(failure: str) -> str:
-    """What a failure says, on a line: the exception's own words where pytest has marked them."""
-    lines = [line.strip() for line in failure.splitlines() if line.strip()] or [""]
+_NOTHING_TO_COMPARE = "the base has no such test, and a baseline is required (--latency-require-baseline)"
+
+
+def _shortly(reason: str) -> Iterator[str]:
+    """A reason on a line, with what an exception says as pytest marks it; below it all, where it is long."""
+    head, _, failure = reason.partition(": ")
+    lines = [line.strip() for line in failure.splitlines() if line.strip()]
+    if len(lines) < 2:
+        yield reason
+        return
     marked = [index for index, line in enumerate(lines) if line.startswith("E  ")]
     first = [index for index in marked if index - 1 not in marked]  # of each exception in a chain
-    return lines[first[-1]].removeprefix("E").strip() if first else lines[-1]
+    yield f"{head}: {lines[first[-1]].removeprefix('E').strip() if first else lines[-1]}"
+    yield failure
 
 
 def _complaint(answer: Answer) -> Iterator[str]:
@@ -307,6 +296,7 @@ def live(terminal: Any) -> Iterator[Callable[[Progress], None]]:
     finally:
         if terminal is not None and terminal.isatty and last_pair:
             terminal.rewrite("", erase=True)
+            terminal.rewrite("\n")  # to the beginning of a line of its own, as pytest counts columns
 
 
 def told(progress: Progress) -> str:

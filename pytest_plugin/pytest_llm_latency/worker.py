@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Generator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,10 @@ _OFF: dict[str, Any] = {
 }
 # What a test is reported with that failed or gave up as its xfail says.
 XFAILED = "xfailed: "
+_OF_OTHER_TESTS = (
+    "\nBoth sides run the same test files: import what only one of them has inside of the tests that need it"
+    " (--latency-tests=base runs the base's files)"
+)
 _OF_STRICT_XPASS = "[XPASS(strict)]"
 _MOST_CHARACTERS = 20_000
 
@@ -69,28 +73,6 @@ class GateWorker:
         if not pluginmanager.has_plugin("cacheprovider"):
             parser.addini("cache_dir", "where nothing is kept")
 
-    @pytest.hookimpl(wrapper=True)
-    def pytest_cmdline_parse(self) -> Generator[None, object, object]:
-        """Keep why a run could not begin."""
-        with self._kept():
-            return (yield)
-
-    @pytest.hookimpl(wrapper=True)
-    def pytest_cmdline_main(self) -> Generator[None, object, object]:
-        """Keep why a run ended before its tests."""
-        with self._kept():
-            return (yield)
-
-    @contextmanager
-    def _kept(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            cause = getattr(error, "cause", None) or error  # of a conftest that could not be imported
-            place = f" (in {path})" if (path := getattr(error, "path", None)) is not None else ""
-            self.problem = f"{type(cause).__name__}: {cause}{place}"
-            raise
-
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_load_initial_conftests(self, early_config: pytest.Config) -> Generator[None, None, None]:
         """Go where this side's files are, before any code of the project runs; arguments keep their meaning."""
@@ -103,12 +85,12 @@ class GateWorker:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_configure(self, config: pytest.Config) -> None:
-        """Switch off what is the outer run's."""
+        """Switch off what is the outer run's, and take on what it has drawn by lot."""
         own = {} if self._job.scratch is None else {"basetemp": f"{self._job.scratch}/tmp"}
-        for name, value in (_OFF | own).items():
+        for name, value in (_OFF | own | self._job.arguments["options"]).items():
             if hasattr(config.option, name):
                 setattr(config.option, name, value)
-        if config.option.tbstyle in ("no", "line"):  # what a test fails with is told by the outer run
+        if getattr(config.option, "tbstyle", "") in ("no", "line"):  # what a test fails with is told by the outer run
             config.option.tbstyle = "short"
         config.option.continue_on_collection_errors = True
         config.stash[BATON] = self._baton
@@ -129,7 +111,9 @@ class GateWorker:
     def _why_missing(self, session: pytest.Session, test: str) -> str:
         file = test.partition("::")[0]
         errors = getattr(session, "_llm_latency_errors", {})
-        return errors.get(file, "") or "there is no such test on this side"
+        if file not in errors:
+            return "there is no such test on this side"
+        return f"{errors[file]}{_OF_OTHER_TESTS if self._job.home != self._job.own else ''}"
 
     @pytest.hookimpl(wrapper=True)
     def pytest_make_collect_report(

@@ -330,11 +330,14 @@ def test_the_same_problem_is_said_once() -> None:
 
     def give(number: int, tests: Sequence[str]) -> Played:
         noise = calls("a", 0.2 if number % 2 else -0.1)
-        return played(noise, calls("a", index=2, problem=f"head: ValueError at 0x{number:x}"))
+        broken = calls("a", index=2, problem=f"head: ValueError at 0x{number:x}" if number > 1 else "")
+        return played(noise, broken, calls("a", index=3, problem="base: ValueError"))
 
     gate = ran(Playing(give), "a")
-    assert ("a: head: ValueError at 0x1 (in 46 pairs)",) == gate.notes
-    assert (46, 46) == (gate.pairs, gate.whole["a", 1])
+    # What never came to its end is told with its test.
+    assert ("a: head: ValueError at 0x2 (in 45 pairs)",) == gate.notes
+    assert (46, {("a", 1): 46, ("a", 2): 1}) == (gate.pairs, gate.whole)
+    assert "base: ValueError (in 46 pairs)" == str(gate.stopped["a", 3])
 
 
 def test_a_limit_of_time_that_is_none_is_kept() -> None:

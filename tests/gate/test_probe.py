@@ -12,7 +12,8 @@ import pytest
 
 from llm_latency.core.trace import Contention, Trace
 from llm_latency.gate import probe as module
-from llm_latency.gate.probe import Probe, probe, probed, steadiness
+from llm_latency.gate.finding import NOISY, OK, Finding
+from llm_latency.gate.probe import Probe, Steadiness, crowded, probe, probed, speed, steadiness
 from llm_latency.gate.trial import Trial
 from tests.gate.planted_pairs import Script, around, pair
 
@@ -87,3 +88,26 @@ def test_an_interrupt_keeps_the_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (False, 1, ("interrupted", "a note")) == (found.complete, len(found.ratios), found.notes)
     assert ("plain Python", False, [TEST]) == (found.work, seen["has_model"], list(seen["plants"]))
     assert math.isclose(0.0, found.ratios[0].own, abs_tol=1e-12)
+
+
+@pytest.mark.parametrize(("width", "word"), [(0.0, OK), (0.099, OK), (0.1, NOISY), (0.64, NOISY)])
+def test_equal_work_that_takes_unequal_cpu_time_is_noise(width: float, word: str) -> None:
+    """Nobody had the core then: it changed its speed."""
+    found = speed(Steadiness(calls=100, median_s=0.003, width=1.0, cpu_width=width, waited=0.4))
+    assert (word, word == NOISY, width) == (found.word, bool(found.remedy), found.facts["cpu_width"])
+
+
+@pytest.mark.parametrize(
+    ("waited", "word", "seen"),
+    [
+        (None, OK, "others used 0.00 of 2 cores"),
+        (0.049, OK, "others used 0.00 of 2 cores"),
+        (0.126, NOISY, "others had the core in 12.6 % of the probe's calls; before, others used 0.00 of 2 cores"),
+    ],
+)
+def test_neighbours_that_come_with_the_probe_are_told(waited: float | None, word: str, seen: str) -> None:
+    """A second without them says little."""
+    before = Finding(topic="neighbours", word=OK, seen="others used 0.00 of 2 cores", facts={"cores": 0.0})
+    found = crowded(before, waited)
+    assert (word, seen) == (found.word, found.seen)
+    assert 0.0 == found.facts["cores"]

@@ -9,7 +9,6 @@ import pytest
 from llm_latency.gate.decision import Rule
 from llm_latency.gate.rates import (
     LIMITS,
-    alike,
     resampled,
     simulated,
     smallest_limit,
@@ -38,20 +37,18 @@ def test_wilsons_interval_is_that_of_the_literature(count: int, n: int, expected
     assert expected == pytest.approx(wilson(count, n), abs=5e-5)
 
 
-def test_the_spread_is_pooled_around_each_tests_own_mean() -> None:
-    """Deviations 1, 0, -1 and 2, 0, -2: squares 10 with 4 degrees; a test with one ratio says nothing."""
-    found = spread_of([[1.0, 0.0, -1.0], [5.0, 7.0, 9.0], [7.0]])
+def test_the_spread_is_the_standard_deviation_with_bounds_of_chi_square() -> None:
+    """Squares 2 with 2 degrees: chi square 0.2107 at 10 % and 4.6052 at 90 %; the approximation is within 7 % there."""
+    found = spread_of([1.0, 0.0, -1.0])
     assert found is not None
-    assert (math.sqrt(2.5), 6) == (pytest.approx(found.sd), found.n)
-    # Of three pairs: chi square with 2 degrees, 0.2107 at 10 % and 4.6052 at 90 %; the approximation is within 7 %.
-    assert math.sqrt(2.5 * 2 / 4.6052) == pytest.approx(found.low, rel=0.01)
-    assert math.sqrt(2.5 * 2 / 0.2107) == pytest.approx(found.high, rel=0.04)
+    assert (1.0, 3) == (pytest.approx(found.sd), found.n)
+    assert math.sqrt(2 / 4.6052) == pytest.approx(found.low, rel=0.01)
+    assert math.sqrt(2 / 0.2107) == pytest.approx(found.high, rel=0.04)
 
 
-def test_the_spreads_bounds_for_many_ratios_are_those_of_chi_square() -> None:
+def test_the_bounds_of_many_ratios_are_those_of_chi_square() -> None:
     """With 20 degrees: 12.4426 at 10 % and 28.4120 at 90 %."""
-    logs = [0.01 if index % 2 else -0.01 for index in range(20)] + [0.0]
-    found = spread_of([logs])
+    found = spread_of([0.01 if index % 2 else -0.01 for index in range(20)] + [0.0])
     assert found is not None
     assert math.sqrt(20 * 1e-4 / 28.4120) == pytest.approx(found.low, rel=2e-3)
     assert math.sqrt(20 * 1e-4 / 12.4426) == pytest.approx(found.high, rel=2e-3)
@@ -59,27 +56,7 @@ def test_the_spreads_bounds_for_many_ratios_are_those_of_chi_square() -> None:
 
 def test_without_two_ratios_there_is_no_spread() -> None:
     """Not a spread of nothing."""
-    assert [None, None, None] == [spread_of([]), spread_of([[]]), spread_of([[0.1], [0.2]])]
-
-
-@pytest.mark.parametrize(
-    ("columns", "expected"),
-    [
-        # Both tests of a pair read the same, pairs differ: all of it is the pair's.
-        ([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]], 1.0),
-        # Every pair has the same mean: between 0, within 2; (0 - 2)/(0 + 2).
-        ([[1.0, -1.0, 1.0], [-1.0, 1.0, -1.0]], -1.0),
-        # Means 2, 3, 4: between 2·2/2 = 2; within 6·1/3 = 2.
-        ([[1.0, 2.0, 3.0], [3.0, 4.0, 5.0]], 0.0),
-        ([[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]], None),
-        ([[1.0, 2.0, 3.0]], None),
-        ([[1.0, 2.0], [1.0, 2.0]], None),
-        ([], None),
-    ],
-)
-def test_how_much_tests_of_one_pair_have_in_common(columns: list[list[float]], expected: float | None) -> None:
-    """The intraclass correlation by hand; none without two tests, three pairs, or any difference."""
-    assert (None if expected is None else pytest.approx(expected)) == alike(columns)
+    assert [None, None] == [spread_of([]), spread_of([0.1])]
 
 
 def test_resampled_gates_of_equal_pairs_all_say_the_same() -> None:

@@ -168,6 +168,15 @@ def gate_says(cells: Cells) -> None:
     assert "kept as baseline main in .llm-latency/main.json" == kept
     assert compared.startswith("first: an answer (baseline main) · second: with four beams")
     assert all(name in cells.text("extract quickstart.ipynb") for name in ("text to text", "streamed"))
+    unchanged, slower = gates(cells)
+    assert "gate against HEAD: ok" in unchanged or "UNDECIDED" in unchanged
+    assert "gate against HEAD: TOO SLOW" in slower or "UNDECIDED" in slower
+
+
+def gates(cells: Cells) -> tuple[str, str]:
+    """What the gates of from_cell_to_gate have printed: of unchanged code, and of slower code."""
+    unchanged, slower = [_text_of(cell) for cell in cells.code if "llm-latency gate" in cell.source]
+    return unchanged, slower
 
 
 def _text_of(cell: Any) -> str:
@@ -208,6 +217,9 @@ def test_the_saved_way_to_the_gate_shows_what_it_says() -> None:
     assert "1 passed" in passing
     assert "TOO SLOW" in breaking
     assert "slower" in [_text_of(cell) for cell in cells.code if cell.source == "%llmtime --baseline main"][1]
+    unchanged, slower = gates(cells)
+    assert "gate against HEAD: ok" in unchanged
+    assert "gate against HEAD: TOO SLOW" in slower
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
@@ -14,6 +15,8 @@ import numpy.random  # noqa: F401  # for what it loads, as the two above
 import pytest
 
 import pytest_llm_latency.outcome  # noqa: F401  # the same
+from pytest_llm_latency import gating
+from tests.pytest_plugin.written_gates import Written
 
 # Calls take milliseconds and limits are a nanosecond or an hour, so that nothing here depends on the machine.
 PRELUDE = """
@@ -119,3 +122,15 @@ def fresh_suite(suite: Suite) -> Suite:
 def any_suite(suite: Suite, request: pytest.FixtureRequest) -> Suite:
     """A suite that runs in one process, and once more in two workers of pytest-xdist."""
     return Suite(suite.pytester, spread=request.param)
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Written:
+    """Pairs that are written, where a gate in this process would have two checkouts; the base has no test."""
+    base = tmp_path / "base"
+    base.mkdir()
+    gate = Written(base)
+    monkeypatch.setattr(gating, "opened", gate.opened)
+    for name in [name for name in os.environ if name.startswith("LLM_LATENCY_") or name == "GITHUB_STEP_SUMMARY"]:
+        monkeypatch.delenv(name)
+    return gate
