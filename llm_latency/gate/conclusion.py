@@ -94,8 +94,8 @@ def _tested(gate: Gate, test: str, answers: Sequence[Answer], *, is_new: bool) -
     measurements = tuple(_measurement(gate, key) for key in gate.names if key[0] == test and gate.traces.get(key))
     if _mostly_fails(counted, HEAD):
         return Tested(test=test, word=BROKEN, failure=counted.words[HEAD], measurements=measurements)
-    # An llmtime() that did not come to its end on both sides, mostly or ever, is not to be passed over.
-    missing = [noted for key, noted in gate.stopped.items() if key[0] == test and gate.is_given_up(key)]
+    # An llmtime() that was never whole on both sides has no answer, and is not to be passed over.
+    missing = [noted for key, noted in gate.stopped.items() if key[0] == test and not _is_answered(gate, key)]
     reasons = [*_unusual(counted), *map(str, missing)]
     if not words and not reasons:
         reasons = [_NEVER_TIMED if counted.ran else _NEVER_REACHED]
@@ -103,6 +103,11 @@ def _tested(gate: Gate, test: str, answers: Sequence[Answer], *, is_new: bool) -
         has_no_base = is_new and (BASE in counted.skips or _mostly_fails(counted, BASE))
         words.append(NEW if has_no_base else UNDECIDED)
     return Tested(test=test, word=worst_word(words), reasons=tuple(reasons), measurements=measurements)
+
+
+def _is_answered(gate: Gate, key: tuple[str, int]) -> bool:
+    own = [question for (test, index, _), question in gate.questions.items() if (test, index) == key]
+    return bool(own) and all(question.answer().word != UNDECIDED for question in own)
 
 
 def _mostly_fails(counted: Counted, side: str) -> bool:

@@ -125,8 +125,8 @@ class Gate:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What went wrong in pairs, each problem once; what has left a test without an answer is told with the test."""
-        stopped = (f"{key[0]}: {noted}" for key, noted in self.stopped.items() if not self.is_given_up(key))
+        """What went wrong in pairs, each problem once; of an llmtime() that was never whole its test tells."""
+        stopped = (f"{key[0]}: {noted}" for key, noted in self.stopped.items() if key in self.whole)
         return (*stopped, *map(str, self._notes.values()))
 
     def run(self) -> None:
@@ -166,10 +166,10 @@ class Gate:
         return [
             question
             for (of, index, _), question in self.questions.items()
-            if (test is None or of == test) and question.is_open() and not self.is_given_up((of, index))
+            if (test is None or of == test) and question.is_open() and not self._is_given_up((of, index))
         ]
 
-    def is_given_up(self, key: Key) -> bool:
+    def _is_given_up(self, key: Key) -> bool:
         """Whether an llmtime() has come to its end in two pairs less than it has not."""
         return self.counted[key[0]].ran >= _MOST_FAILED + 2 * self.whole.get(key, 0)
 

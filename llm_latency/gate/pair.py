@@ -388,6 +388,6 @@ def require_two_trees(played: Played) -> None:
     if len(played.imported) == len(SIDES) and not any(one.files for one in played.imported.values()):
         raise UsageError(
             "neither side has imported anything of the project, so both ran the same code and the gate would guard"
-            " nothing. Test files are the same on both sides, and so is all in a folder named tests, bench or perf: move"
-            " what is timed into a module of the project, and import it from there, not from an installed copy"
+            " nothing. Test files are the same on both sides, and so is all in a folder named tests, bench or perf:"
+            " move what is timed into a module of the project, and import it from there, not from an installed copy"
         )

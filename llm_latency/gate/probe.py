@@ -98,7 +98,9 @@ def crowded(finding: Finding, waited: float | None) -> Finding:
     """What was found about neighbours in a second, and then beside the probe's pairs."""
     if waited is None or waited < _DISPLACED:
         return finding
-    seen = f"others had the core in {waited:.1%} of the probe's calls; before, {finding.seen}".replace("%", " %")
+    seen = f"others had the core for {waited:.1%} of the time of the probe's calls; before, {finding.seen}".replace(
+        "%", " %"
+    )
     return Finding(topic=finding.topic, word=NOISY, seen=seen, remedy=ALONE, facts={**finding.facts, "probe": waited})
 
 

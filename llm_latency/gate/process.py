@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -82,6 +82,9 @@ class Worker:
         for kill in (os.killpg, os.kill):  # it may not have a group of its own yet
             with suppress(OSError):
                 kill(self.process, signal.SIGKILL)
+        for process in _session(self.process):
+            with suppress(OSError):
+                os.kill(process, signal.SIGKILL)
         self._watched.close()
         with suppress(OSError):
             self.channel.close()
@@ -109,15 +112,25 @@ class Worker:
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
 
+    def abort(self) -> None:
+        """Let it say where it stands, which pytest's fault handler does on this signal, and die of that."""
+        with suppress(OSError, ImportError):
+            import resource
+
+            if hasattr(resource, "prlimit"):  # and leave no gigabytes of it on the disk
+                resource.prlimit(self.process, resource.RLIMIT_CORE, (0, 0))
+            os.kill(self.process, signal.SIGABRT)
+
     def last_lines(self) -> str:
-        """The end of what it has written."""
+        """The end of what it has written; of a crash the beginning, where the innermost calls stand."""
         try:
             with self.log.open("rb") as stream:
                 stream.seek(max(0, stream.seek(0, os.SEEK_END) - _TAIL_BYTES))
                 lines = stream.read().decode(errors="replace").splitlines()
         except OSError:
             return ""
-        return "\n".join(lines[-_TAIL:])
+        crash = next((at for at, line in enumerate(lines) if line.startswith("Fatal Python error: ")), -_TAIL)
+        return "\n".join(lines[crash:][:_TAIL])
 
 
 class _Watched:
@@ -258,6 +271,16 @@ class Launcher:
         server, self.server = self.server, None
         if server is not None:
             server.end()
+
+
+def _session(leader: int) -> Iterator[int]:
+    """Processes of a worker's session that have groups of their own, by proc(5); none where there is no /proc."""
+    with suppress(OSError):
+        for name in filter(str.isdecimal, os.listdir("/proc")):
+            with suppress(OSError):
+                status = Path("/proc", name, "stat").read_bytes().rpartition(b")")[2].split()
+                if int(status[3]) == leader:
+                    yield int(name)
 
 
 def _popen(

@@ -132,12 +132,7 @@ class Sides:
             for worker in workers:
                 worker.wait_ended(seconds=_LEAVING_S)
             return msgspec.structs.replace(played, problems=problems)
-        worker = by_side[played.lost.side]
-        has_left = worker.wait_ended(seconds=_DYING_S)  # a status that our own killing gives would tell nothing
-        status = worker.end()
-        reason = _words(
-            played.lost.reason, _exit(status) if has_left and status is not None else "", worker.last_lines()
-        )
+        reason = _last_words(by_side[played.lost.side], played.lost.reason)
         return msgspec.structs.replace(played, problems=problems, lost=Lost(played.lost.side, played.lost.test, reason))
 
 
@@ -171,8 +166,19 @@ def _end(workers: Sequence[Worker]) -> None:
         worker.forget()
 
 
-def _words(*parts: str) -> str:
-    return "; ".join(filter(None, parts))
+def _last_words(worker: Worker, reason: str) -> str:
+    """Why a worker was lost, with how it ended, or where it hangs."""
+    if worker.wait_ended(seconds=_DYING_S):
+        status = worker.end()
+        return _words(reason if status is None else f"{reason}, {_exit(status)}", worker.last_lines())
+    worker.abort()
+    worker.wait_ended(seconds=_DYING_S)
+    worker.end()
+    return _words(reason, worker.last_lines().replace("Fatal Python error: Aborted", "it stands at"))
+
+
+def _words(reason: str, log: str) -> str:
+    return f"{reason}\n{log}" if log else reason
 
 
 def _exit(status: int) -> str:

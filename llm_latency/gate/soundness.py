@@ -68,6 +68,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     seen: float | None
     low: float | None
     high: float | None
+    spread: Spread | None
     resampled: Rates | None
     ratios: tuple[Ratio, ...]
 
@@ -102,7 +103,6 @@ class Soundness(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     pair_s: float | None
     call_s: float | None
-    spread: Spread | None
     wall_spread: Spread | None
     supported: float | None
     visible: Visible | None
@@ -151,7 +151,7 @@ def concluded(trial: Trial, plan: Plan, *, sized: Calibration, complete: bool = 
     """What the recorded pairs say."""
     kinds = tuple(_kind(trial, test, share, plan.limit, sized.plant(share)) for test, share in plan.kinds().items())
     unchanged = trial.ratios[UNCHANGED]
-    spread = spread_of(trial.logs(UNCHANGED))
+    spread = kinds[0].spread
     supported = None if spread is None else smallest_limit(spread.sd)
     outcome, reasons = judged(kinds)
     if outcome == WORKS and (supported is None or supported > plan.limit):
@@ -165,7 +165,6 @@ def concluded(trial: Trial, plan: Plan, *, sized: Calibration, complete: bool = 
         seconds=trial.seconds,
         pair_s=quantile(trial.pair_s, 0.5) if trial.pair_s else None,
         call_s=quantile([found.base for found in unchanged], 0.5) if unchanged else None,
-        spread=spread,
         wall_spread=spread_of([found.wall for found in unchanged]),
         supported=supported,
         visible=None if spread is None else visible(spread, plan.limit),
@@ -216,6 +215,7 @@ def _kind(trial: Trial, test: str, share: float, limit: float, plant: Plant) -> 
         seen=_share(center),
         low=_share(None if center is None or half is None else center - half),
         high=_share(None if center is None or half is None else center + half),
+        spread=spread_of(logs),
         resampled=resampled(logs, Rule(limit=limit)) if len(logs) >= LOOKS[0] else None,
         ratios=tuple(trial.ratios[test]),
     )

@@ -95,8 +95,7 @@ def _pairs(probe: Probe) -> str:
     return (
         f"pairs of unchanged code ({probe.work}, {show(probe.call_s, 's')} a call): {probe.own.n}, whose log ratios"
         f" scatter by {percent(probe.own.sd)} ({percent(probe.own.low)} to {percent(probe.own.high)} at 90 % each) of"
-        f" own time, {percent(probe.wall.sd)} of wall time; share of the calls in which other programs had the core:"
-        f" {waited}"
+        f" own time, {percent(probe.wall.sd)} of wall time; time of the calls in which others had the core: {waited}"
     )
 
 

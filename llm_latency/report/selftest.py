@@ -12,7 +12,7 @@ from llm_latency.gate.soundness import FAILS, WORKS, Kind, Soundness
 from llm_latency.gate.trial import Standing
 from llm_latency.report.text import LEAST_WIDTH, aligned, joined, wrapped
 
-_HEADS = ("planted", "read in its pairs", "n", "whole gates", "right")
+_HEADS = ("planted", "read in its pairs", "spread", "n", "whole gates", "right")
 
 
 def selftest_table(found: Soundness, *, width: int = 100) -> str:
@@ -26,7 +26,7 @@ def selftest_table(found: Soundness, *, width: int = 100) -> str:
     )
     blocks = [
         joined(head, width),
-        aligned((_HEADS, *(_row(kind, found.limit) for kind in found.kinds)), words=(0, 1, 3)),
+        aligned((_HEADS, *(_row(kind, found.limit) for kind in found.kinds)), words=(0, 1, 4)),
         list(_facts(found, width)),
         [line for note in found.notes for line in wrapped(f"note: {note}", width)],
         [line for text in found.not_seen for line in wrapped(f"not seen: {text}", width)],
@@ -75,7 +75,8 @@ def _row(kind: Kind, limit: float) -> tuple[str, ...]:
         low, high = (percent(end, sign=True).removesuffix(" %") for end in (kind.low, kind.high))
         read = f"{read} [{low}, {high}]"
     words = ", ".join(f"{count} {word}" for word, count in sorted(kind.gates.items(), key=lambda one: -one[1]))
-    return kind.name, read, str(len(kind.ratios)), words or "none", _right(kind, limit)
+    spread = percent(None if kind.spread is None else kind.spread.sd)
+    return kind.name, read, spread, str(len(kind.ratios)), words or "none", _right(kind, limit)
 
 
 def _right(kind: Kind, limit: float) -> str:
@@ -105,20 +106,21 @@ def _facts(found: Soundness, width: int) -> Iterator[str]:
             " so there is no interval",
             width,
         )
-    if found.spread is not None:
-        wall = "" if found.wall_spread is None else f"; {percent(found.wall_spread.sd)} of wall time"
+    spread = same.spread
+    if spread is not None:
+        wall = "" if found.wall_spread is None else f" and {percent(found.wall_spread.sd)} in wall time"
         yield from wrapped(
-            f"spread of a pair: {percent(found.spread.sd)} ({percent(found.spread.low)} to"
-            f" {percent(found.spread.high)} at 90 % each) of own time{wall}; standard deviation of the log ratio of"
-            f" unchanged code, n = {found.spread.n}",
+            f"spread: the standard deviation of a pair's log ratio; of unchanged code {percent(spread.sd)}"
+            f" ({percent(spread.low)} to {percent(spread.high)} at 90 % each) in own time{wall}, n = {spread.n}",
             width,
         )
     if found.visible is not None:
         seen = found.visible
         yield from wrapped(
             f"smallest visible change: {_visible(seen.smallest)} ({_visible(seen.low)} to {_visible(seen.high)} with"
-            " the spread at its bounds): fails in 95 % of gates simulated with this spread and heavy tails, 46 pairs"
-            f" and as many to confirm. Smallest supported limit: {_limit(found.supported)}",
+            " that spread at its bounds): fails in 95 % of simulated gates, whose pairs scatter as those of unchanged"
+            f" code do and with heavy tails, 46 of them and as many to confirm. Smallest supported limit:"
+            f" {_limit(found.supported)}",
             width,
         )
     if found.pair_s is not None:
@@ -158,6 +160,6 @@ def _count(number: int, noun: str) -> str:
 
 
 def _remedy(found: Soundness) -> str:
-    if found.spread is None or math.isnan(found.spread.sd):
+    if found.kinds[0].spread is None:
         return "Give it more time with --time-budget."
     return "More time (--time-budget) or a quieter machine (`llm-latency doctor` says what disturbs it) would tell."

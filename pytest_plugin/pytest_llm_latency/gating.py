@@ -67,8 +67,10 @@ def run_gate(session: pytest.Session, *, tell: Callable[[Progress], None]) -> No
             " gated. Select the tests that do, or leave the option out"
         )
     try:
-        for path in _report_paths(config):
-            _require_place(path)
+        for path in settings.report:
+            form_of(path)
+        for place in _report_paths(config):
+            _require_folder(place)
         _run(config, items, settings, tell)
     except LLMLatencyError as error:
         raise pytest.UsageError(f"the gate against {settings.base} did not run: {error}") from error
@@ -92,9 +94,8 @@ def _report_paths(config: pytest.Config) -> list[Path]:
     return [config.invocation_params.dir / path for path in config.stash[SETTINGS].report]
 
 
-def _require_place(path: Path) -> None:
+def _require_folder(path: Path) -> None:
     """Refuse a report that could not be written, before anybody waits for it."""
-    form_of(path)
     if not path.parent.is_dir():
         raise UsageError(f"there is no folder {path.parent} for the report {path.name}; make it, or name another")
 
@@ -265,8 +266,12 @@ def _shortly(reason: str) -> Iterator[str]:
 
 def _complaint(answer: Answer) -> Iterator[str]:
     """One metric's answer, and why."""
-    yield f"{full_name(answer)} {answer.metric} {change_of(answer)}, limit {limit(answer.limit)}: {word_of(answer)}"
-    yield from why(answer)
+    name = full_name(answer).removeprefix(answer.test).strip()
+    word = word_of(answer)
+    if answer.slowdown is None and answer.reasons:
+        word = f"{word}, {answer.reasons[0]}"
+    yield f"{name} {answer.metric} {change_of(answer)}, limit {limit(answer.limit)}: {word}".lstrip()
+    yield from (line for line in why(answer) if not word.endswith(line))
 
 
 def _judged(measurement: Measurement, item: pytest.Item) -> Measurement:

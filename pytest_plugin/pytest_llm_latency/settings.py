@@ -107,7 +107,7 @@ class Settings(NamedTuple):
             base=base,
             base_python=_find(config, "base_python")[0],
             tests=_one_of(config, "tests", ("head", "base")) or "head",
-            max_slowdown=_share(*_find(config, "max_slowdown")) or _DEFAULT_SLOWDOWN,
+            max_slowdown=_share(*_find(config, "max_slowdown"), of="base", below=10.0) or _DEFAULT_SLOWDOWN,
             gate_time_s=_seconds(*_find(config, "gate_time")) or _DEFAULT_GATE_S,
             patience_s=_seconds(*_find(config, "patience")) or _DEFAULT_PATIENCE_S,
             share=_listed(config, "share"),
@@ -177,13 +177,13 @@ def _seconds(text: str | None, place: str) -> float | None:
     return seconds
 
 
-def _share(text: str | None, place: str) -> float | None:
+def _share(text: str | None, place: str, *, of: str = "median", below: float = 1.0) -> float | None:
     if text is None:
         return None
     try:
         share = float(text.strip().removesuffix("%")) / (100 if text.strip().endswith("%") else 1)
     except ValueError:
         share = 0.0
-    if not 0 < share < 1:
-        raise pytest.UsageError(f'{place} is {text!r}; expected a share of the median, such as "3%" or "0.03"')
+    if not 0 < share < below:
+        raise pytest.UsageError(f'{place} is {text!r}; expected a share of the {of}, such as "3%" or "0.03"')
     return share

@@ -25,7 +25,14 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 def found(**fields: Any) -> Soundness:
     """What a short self-test might find."""
-    nothing: dict[str, Any] = {"seen": None, "low": None, "high": None, "resampled": None, "gate_pairs": ()}
+    nothing: dict[str, Any] = {
+        "seen": None,
+        "low": None,
+        "high": None,
+        "spread": None,
+        "resampled": None,
+        "gate_pairs": (),
+    }
     kinds = tuple(
         Kind(name=name, share=share, amount=0, gates={word: 1}, ratios=(), **nothing)
         for name, share, word in (("unchanged", 0.0, "ok"), ("+10 %", 0.1, "TOO SLOW"))
@@ -38,7 +45,7 @@ def found(**fields: Any) -> Soundness:
         "pairs": 12,
         "seconds": 60.0,
     }
-    unknown = ("pair_s", "call_s", "spread", "wall_spread", "supported", "visible")
+    unknown = ("pair_s", "call_s", "wall_spread", "supported", "visible")
     return Soundness(**given | dict.fromkeys(unknown) | {"stopped_because": "the end"} | fields)
 
 

@@ -201,6 +201,20 @@ def test_an_llmtime_that_breaks_off_now_and_then_is_answered() -> None:
     assert ("a: head: unequal work: 1 and 2 rows (in 5 pairs)",) == result_of(gate).notes
 
 
+def test_an_llmtime_that_came_once_is_undecided_and_says_why() -> None:
+    """One that was answered and broke off only then stays as it is."""
+
+    def give(number: int, tests: Sequence[str]) -> Played:
+        long = calls("a", 0.2 if number % 2 else -0.1, index=2)
+        return played(calls("a", problem="" if number <= 6 else "head: no"), long)
+
+    result = result_of(ran(Playing(give), "a"))
+    assert ["ok", "UNDECIDED"] == [answer.word for answer in result.answers]
+    assert () == result.tests[0].reasons
+    once = Playing(lambda n, _: played(calls("a"), calls("a", index=2, problem="" if n == 1 else "head: no")))
+    assert ("UNDECIDED", ("head: no (in 5 pairs)",)) == word_of(ran(once, "a"))
+
+
 def test_unequal_work_is_told_by_its_answer() -> None:
     """The test is undecided, for the reason that its answer has."""
     gate = ran(Playing(lambda *_: played(calls("a", tokens=(16, 24)))), "a")

@@ -12,7 +12,7 @@ import pytest
 from llm_latency.errors import UsageError
 from llm_latency.gate.gate import Gate, Progress
 from llm_latency.gate.message import Imported
-from llm_latency.gate.pair import BASE, HEAD, Lost, Played
+from llm_latency.gate.pair import BASE, HEAD, Alternated, Lost, Played
 from llm_latency.gate.result import Asked
 from tests.gate.scripted_pairs import Playing, alike, calls, failed, gate_of, played, ran, skipped
 
@@ -338,6 +338,13 @@ def test_the_same_problem_is_said_once() -> None:
     assert ("a: head: ValueError at 0x2 (in 45 pairs)",) == gate.notes
     assert (46, {("a", 1): 46, ("a", 2): 1}) == (gate.pairs, gate.whole)
     assert "base: ValueError (in 46 pairs)" == str(gate.stopped["a", 3])
+
+
+@pytest.mark.parametrize("later", [(), (calls("a", index=2, problem="head: no"),)], ids=["not begun", "broken off"])
+def test_an_llmtime_that_does_not_come_again_is_given_up(later: tuple[Alternated, ...]) -> None:
+    """Whole in the first pair only: the first llmtime() decides after six, and nothing waits for the second."""
+    gate = ran(Playing(lambda n, _: played(calls("a"), *((calls("a", index=2),) if n == 1 else later))), "a")
+    assert (6, [6, 1]) == (gate.pairs, [len(question.pairs) for question in gate.questions.values()])
 
 
 def test_a_limit_of_time_that_is_none_is_kept() -> None:

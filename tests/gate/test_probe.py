@@ -102,7 +102,11 @@ def test_equal_work_that_takes_unequal_cpu_time_is_noise(width: float, word: str
     [
         (None, OK, "others used 0.00 of 2 cores"),
         (0.049, OK, "others used 0.00 of 2 cores"),
-        (0.126, NOISY, "others had the core in 12.6 % of the probe's calls; before, others used 0.00 of 2 cores"),
+        (
+            0.126,
+            NOISY,
+            "others had the core for 12.6 % of the time of the probe's calls; before, others used 0.00 of 2 cores",
+        ),
     ],
 )
 def test_neighbours_that_come_with_the_probe_are_told(waited: float | None, word: str, seen: str) -> None:

@@ -66,8 +66,8 @@ def test_a_steady_machine_gets_its_figures() -> None:
     assert OK in within.gates and TOO_SLOW in beyond.gates
     assert [0, 12, 24, 40] == [kind.amount for kind in found.kinds]
     assert [26] * 4 == [len(kind.ratios) for kind in found.kinds]
-    assert found.spread is not None and found.visible is not None and found.visible.smallest is not None
-    assert (0.01, 26) == (pytest.approx(found.spread.sd, rel=1e-5), found.spread.n)
+    assert same.spread is not None and found.visible is not None and found.visible.smallest is not None
+    assert (0.01, 26) == (pytest.approx(same.spread.sd, rel=1e-5), same.spread.n)
     assert found.visible.smallest <= 0.05
     assert found.supported is not None and found.supported <= 0.02
     assert (0.01, 1.0) == (found.call_s, found.pair_s)
@@ -93,7 +93,7 @@ def test_too_few_pairs_tell_nothing(n: int) -> None:
     found = steady(n) if n else concluded_from(*[[]] * 4)
     assert (UNKNOWN, n) == (found.outcome, found.pairs)
     assert ("no whole gate of unchanged came about", "no whole gate of +10 % came about") == found.reasons
-    assert (n > 1) == (found.spread is not None)
+    assert (n > 1) == (found.kinds[0].spread is not None)
     assert [None] * 4 == [kind.resampled for kind in found.kinds]
 
 
@@ -159,7 +159,7 @@ def test_a_rule_that_cannot_fail_or_always_fails_is_found_out(
 def kind(name: str, share: float, **gates: int) -> Kind:
     """A kind with whole gates only."""
     counts = {word.replace("_", " "): count for word, count in gates.items()}
-    nothing: dict[str, Any] = {"seen": None, "low": None, "high": None, "resampled": None}
+    nothing: dict[str, Any] = {"seen": None, "low": None, "high": None, "spread": None, "resampled": None}
     return Kind(name=name, share=share, amount=0, gates=counts, gate_pairs=(), ratios=(), **nothing)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llm_latency.core.trace import Request, Trace
 from llm_latency.gate.message import Reported
@@ -14,10 +15,15 @@ from llm_latency.gate.pair import SIDES, Alternated, Played
 from llm_latency.gate.refs import Opened, TwoRefs
 from llm_latency.gate.worktree import Worktree
 
+if TYPE_CHECKING:
+    from conftest import Seen, Suite
+
 BASE_NS = 10_000_000
+GATE = "--latency-base=main"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 # Pairs lie this far above and below their mean in turn: much less than any limit.
 _SPREAD = 0.001
+_IN_V = re.compile(r"test_it\.py::(\S+) ([A-Za-z ]+?)(?: \(.*\))? +\[ *\d+%\]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +51,8 @@ class Written:
         self.tests = dict(tests or {})
         self.refs: TwoRefs | None = None
         self.pairs = 0
+        # The tests of the first pair.
+        self.asked: list[str] = []
         self.is_open = False
         # What the base has of the tests.
         self.has: dict[str, str] = {}
@@ -77,6 +85,7 @@ class Written:
     def play(self, tests: Sequence[str], on_test: Callable[[str], None]) -> Played:
         """The next pair."""
         self.pairs += 1
+        self.asked = self.asked or [test.rpartition("::")[2] for test in tests]
         calls: list[Alternated] = []
         reports: dict[tuple[str, str], Reported] = {}
         for test in tests:
@@ -141,3 +150,16 @@ def fails(*sides: str, words: str = "ValueError: no", for_pairs: int = 1_000) ->
 def skips(*sides: str, words: str) -> Timed:
     """A test that these sides skip."""
     return Timed(outcomes=dict.fromkeys(sides, ("skipped", words)))
+
+
+def gate(suite: Suite, written: Written, source: str, *arguments: str, **tests: Timed) -> Seen:
+    """Gate the tests of a file; the base has all of them but what is new."""
+    written.tests |= tests
+    names = [line.partition("(")[0].removeprefix("def ") for line in source.splitlines() if line.startswith("def test")]
+    written.has = {"test_it.py": "".join(f"def {name}(): pass\n" for name in names if "new" not in name)}
+    return suite.run(source, GATE, *arguments)
+
+
+def words_of(seen: Seen) -> dict[str, str]:
+    """Each test's word in -v."""
+    return {match[1]: match[2] for line in seen.lines if (match := _IN_V.fullmatch(line))}

@@ -21,6 +21,7 @@ def kind(name: str, share: float, gates: dict[str, int], **fields: Any) -> Kind:
     """A kind with one test of 26 pairs, that read what was planted to within 1 %."""
     given: dict[str, Any] = {
         "amount": round(400 * share),
+        "spread": Spread(sd=0.021, low=0.018, high=0.0264, n=26),
         "gate_pairs": (),
         "seen": share,
         "low": share - 0.01,
@@ -48,7 +49,6 @@ def found(**fields: Any) -> Soundness:
         "seconds": 231.0,
         "pair_s": 8.5,
         "call_s": 0.015,
-        "spread": Spread(sd=0.021, low=0.018, high=0.0264, n=26),
         "wall_spread": Spread(sd=0.023, low=0.02, high=0.03, n=26),
         "supported": 0.02,
         "visible": Visible(smallest=0.047, low=0.0466, high=0.0512),
@@ -61,10 +61,10 @@ def found(**fields: Any) -> Soundness:
 TABLE = """\
 self-test of the gate · max slowdown 5 % · 26 pairs of fresh processes · 231 s
 
-planted    read in its pairs   n  whole gates         right
-unchanged  0 % [−1, +1]       26  4 ok               4 of 4
-+3 %       +3 % [+2, +4]      26  2 ok, 1 UNDECIDED       –
-+10 %      +10 % [+9, +11]    26  2 TOO SLOW         2 of 2
+planted    read in its pairs  spread   n  whole gates         right
+unchanged  0 % [−1, +1]        2.1 %  26  4 ok               4 of 4
++3 %       +3 % [+2, +4]       2.1 %  26  2 ok, 1 UNDECIDED       –
++10 %      +10 % [+9, +11]     2.1 %  26  2 TOO SLOW         2 of 2
 
 false alarms: 0 of 4 whole gates of unchanged code (0 % to 49 %)
 detection: 2 of 2 whole gates of +10 % (34 % to 100 %)
@@ -73,11 +73,11 @@ whole gates: what the rule said of the pairs in the order in which they came; no
 resampled: unchanged 100.0 % ok; +3 % 95.1 % ok, 0.2 % too slow, 4.7 % undecided; +10 % 100.0 % too
   slow. 1,000 gates each, drawn from the same pairs: they are not independent, so there is no
   interval
-spread of a pair: 2.1 % (1.8 % to 2.6 % at 90 % each) of own time; 2.3 % of wall time; standard
-  deviation of the log ratio of unchanged code, n = 26
-smallest visible change: +4.7 % (+4.7 % to +5.1 % with the spread at its bounds): fails in 95 % of
-  gates simulated with this spread and heavy tails, 46 pairs and as many to confirm. Smallest
-  supported limit: 2 %
+spread: the standard deviation of a pair's log ratio; of unchanged code 2.1 % (1.8 % to 2.6 % at 90
+  % each) in own time and 2.3 % in wall time, n = 26
+smallest visible change: +4.7 % (+4.7 % to +5.1 % with that spread at its bounds): fails in 95 % of
+  simulated gates, whose pairs scatter as those of unchanged code do and with heavy tails, 46 of
+  them and as many to confirm. Smallest supported limit: 2 %
 time: a pair took 8.50 s (median) for 3 kinds of tests of a call of 15.0 ms; time budget of 240 s
   used after 26 pairs
 
@@ -100,14 +100,13 @@ def test_the_table_keeps_to_its_width(width: int) -> None:
 
 def test_where_there_was_nothing_nothing_is_claimed() -> None:
     """No pair at all."""
-    nothing = {"seen": None, "low": None, "high": None, "resampled": None, "ratios": ()}
+    nothing = {"seen": None, "low": None, "high": None, "spread": None, "resampled": None, "ratios": ()}
     text = selftest_table(
         found(
             outcome=UNKNOWN,
             reasons=("no whole gate of unchanged came about",),
             kinds=(kind("unchanged", 0.0, {}, **nothing), kind("+10 %", 0.1, {}, **nothing)),
             pairs=0,
-            spread=None,
             wall_spread=None,
             visible=None,
             supported=None,
