@@ -25,7 +25,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     These instants are the host's. Where the work ran on another device, `device_ns` has the instant on the host's
     clock at which the device had come as far, for each emission and then for the request's end. `peak_bytes` is
     the high-water mark while `prefill` and `decode` ran, None where several requests ran at once. `host_waits` says
-    that the host waited for the device before each stamp, so that the two cannot be told apart.
+    that the host waited for the device before each stamp, so that the two cannot be told apart. `output` is a hash of
+    the generated token ids of all rows, None where they were not seen.
     """
 
     kind: str
@@ -41,6 +42,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     token_source: str | None = None
     host_waits: bool = False
     peak_bytes: dict[str, int] | None = None
+    output: str | None = None
     model: str | None = None
     thread: str | None = None
     notes: tuple[str, ...] = ()

@@ -37,6 +37,15 @@ def unequally_done(first: Sequence[Trace], second: Sequence[Trace]) -> Iterator[
         yield f"{UNEQUAL_WORK}: answers ended by {ends[0]} and by {ends[1]}"
 
 
+def unequal_output(first: Sequence[Trace], second: Sequence[Trace]) -> Iterator[str]:
+    """Say that the answers hold other tokens, where every call of a side gave the same one and the sides differ."""
+    one, other = (
+        {tuple(request.output for request in trace.requests) for trace in traces} for traces in (first, second)
+    )
+    if len(one) == len(other) == 1 and one != other and None not in (*one.copy().pop(), *other.copy().pop()):
+        yield f"{UNEQUAL_WORK}: the answers hold other tokens"
+
+
 def _ends(traces: Sequence[Trace]) -> str:
     reasons = {reason for trace in traces for request in trace.requests for reason in request.finish_reasons}
     return ", ".join(sorted(reasons)) or "unknown"

@@ -11,7 +11,7 @@ import msgspec
 
 from llm_latency.core.environment import Environment
 from llm_latency.core.trace import Trace
-from llm_latency.core.work import unequally_asked, unequally_done
+from llm_latency.core.work import unequal_output, unequally_asked, unequally_done
 from llm_latency.errors import UsageError
 from llm_latency.gate.decision import Look
 from llm_latency.gate.imports import require_own
@@ -254,7 +254,10 @@ class Gate:
         self.traces.setdefault(key, []).extend(calls.head)
         asking = [self.questions[*key, metric] for metric in dict.fromkeys(self.asked[calls.test].metrics)]
         asking = [question for question in asking if question.is_open()]
-        if unequal := [*unequally_asked(calls.base, calls.head), *unequally_done(calls.base, calls.head)]:
+        unequal = [*unequally_asked(calls.base, calls.head), *unequally_done(calls.base, calls.head)]
+        if self.asked[calls.test].same_output:
+            unequal += unequal_output(calls.base, calls.head)
+        if unequal:
             for question in asking:
                 question.withhold([reason.replace(_ELSEWHERE, _HERE) for reason in unequal])
             return

@@ -126,11 +126,11 @@ class Worker:
         try:
             with self.log.open("rb") as stream:
                 stream.seek(max(0, stream.seek(0, os.SEEK_END) - _TAIL_BYTES))
-                lines = stream.read().decode(errors="replace").splitlines()
+                text = stream.read().decode(errors="replace")
         except OSError:
             return ""
-        crash = next((at for at, line in enumerate(lines) if line.startswith("Fatal Python error: ")), -_TAIL)
-        return "\n".join(lines[crash:][:_TAIL])
+        crash = text.rfind("Fatal Python error: ")
+        return "\n".join(text.splitlines()[-_TAIL:] if crash < 0 else text[crash:].splitlines()[:_TAIL])
 
 
 class _Watched:

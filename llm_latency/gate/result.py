@@ -24,13 +24,14 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked about one test: the limit on its slowdown as a share, in each of the metrics.
 
     A change of less than `min_change` (a value in base unit, and that unit) never fails a metric of that unit, and
-    passes where the limit alone would not let it.
+    passes where the limit alone would not let it. With `same_output` answers of other tokens are unequal work.
     """
 
     test: str
     limit: float
     metrics: tuple[str, ...] = ("total",)
     min_change: tuple[float, str] | None = None
+    same_output: bool = False
 
 
 class Moved(msgspec.Struct, frozen=True, kw_only=True):

@@ -153,7 +153,7 @@ def _told(launcher: Launcher, function: str) -> str:
                 case Finished(problem=""):
                     return text
                 case Finished(problem=problem):
-                    raise TargetError(f"the self-test's model could not be run: {problem.strip()}")
+                    raise TargetError(f"the self-test's model could not be run: {problem.strip().splitlines()[-1]}")
                 case None:
                     raise TargetError(f"the self-test's model said nothing for {_PATIENCE_S:g} s")
     except (EOFError, OSError) as error:

@@ -77,12 +77,14 @@ class Trial:
         begin = self._clock()
         played = self._play(self.tests, self._tell)
         self.pair_s.append(self._clock() - begin)
-        if played.problems:
-            side, problem = next(iter(played.problems.items()))
-            raise TargetError(f"the {side} could not run its tests: {problem}")
+        broken = next(
+            (f"the {side} could not run its tests: {last_line(p)}" for side, p in played.problems.items()), ""
+        )
+        if broken and not self.played:
+            raise TargetError(broken)
         found = {calls.test: ratio(calls, METRIC) for calls in played.calls if not calls.problem}
         values = [found.get(test) for test in self.tests]
-        if played.lost is None and None not in values:
+        if not broken and played.lost is None and None not in values:
             self._lost = 0
             self.played.append(played)
             for test, value in zip(self.tests, values, strict=True):
@@ -90,7 +92,7 @@ class Trial:
             return
         self._lost += 1
         problems = "; ".join(calls.problem for calls in played.calls if calls.problem)
-        reason = str(played.lost or problems or "a call took no time")
+        reason = broken or str(played.lost or problems or "a call took no time")
         self.notes.append(f"a pair was lost: {reason}")
         if self._lost >= _MOST_LOST:
             self.stopped_because = f"{self._lost} pairs in a row were lost: {reason}"
@@ -131,6 +133,11 @@ class Trial:
                 return tuple(answers)
             answers += [question.answer() for question in gate.questions.values()]
             begin += gate.pairs
+
+
+def last_line(text: str) -> str:
+    """What a traceback ends with."""
+    return (text.strip().splitlines() or [""])[-1].strip()
 
 
 class _NoMore(Exception):

@@ -142,6 +142,7 @@ def _asked(item: pytest.Item, settings: Settings) -> Asked:
         limit=settings.max_slowdown if limits.max_slowdown is None else limits.max_slowdown,
         metrics=limits.metrics,
         min_change=limits.min_change,
+        same_output=limits.same_output,
     )
 
 

@@ -15,8 +15,8 @@ from llm_latency.errors import UsageError
 MARKER = "latency_budget"
 _EXAMPLE = f'{MARKER}(ttft_p95="250 ms", decode_throughput_p50="40 tok/s")'
 _KEYS = (
-    "A key is a metric, alone or with _p50, _p95, _p99, _max or _min, or time_budget, max_slowdown or min_change, which"
-    " are about a base or stored baseline"
+    "A key is a metric, alone or with _p50, _p95, _p99, _max or _min, or time_budget, max_slowdown, min_change or"
+    " same_output, which are about a base or stored baseline"
 )
 
 
@@ -24,13 +24,15 @@ _KEYS = (
 class Limits:
     """What a test's markers ask for; `time_budget_s` in seconds, None where they do not say.
 
-    `max_slowdown` is a share; `min_change` a value in the base unit that stands behind it.
+    `max_slowdown` is a share; `min_change` a value in the base unit that stands behind it; with `same_output` a gate
+    compares only answers of the same tokens.
     """
 
     budgets: tuple[Budget, ...] = ()
     time_budget_s: float | None = None
     max_slowdown: float | None = None
     min_change: tuple[float, str] | None = None
+    same_output: bool = False
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -108,10 +110,17 @@ def _min_change(limit: object) -> tuple[float, str]:
     raise UsageError(f'{MARKER}(min_change={limit!r}): expected a number with a unit, such as "0.2 ms" or "10 MiB"')
 
 
+def _same_output(asked: object) -> bool:
+    if not isinstance(asked, bool):
+        raise UsageError(f"{MARKER}(same_output={asked!r}): expected True or False")
+    return asked
+
+
 _OTHERS: dict[str, tuple[str, Callable[[object], Any]]] = {
     "time_budget": ("time_budget_s", _time_budget),
     "max_slowdown": ("max_slowdown", _max_slowdown),
     "min_change": ("min_change", _min_change),
+    "same_output": ("same_output", _same_output),
 }
 
 

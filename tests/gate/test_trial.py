@@ -12,6 +12,12 @@ from llm_latency.gate.result import OK, TOO_SLOW, UNDECIDED
 from llm_latency.gate.trial import Standing, Trial
 from tests.gate.planted_pairs import Script, around, pair
 
+BROKEN = Played(
+    calls=(),
+    reports={},
+    imported={},
+    problems={"base": "Traceback (most recent call last):\n  x\nImportError: torch\n"},
+)
 LOST = Lost("head", "t", "it said nothing for 5 s")
 
 
@@ -93,9 +99,16 @@ def test_a_pair_without_a_ratio_is_a_lost_one(odd: Played, reason: str) -> None:
 
 def test_a_side_that_cannot_run_is_an_error() -> None:
     """Such as where torch is broken: no pair would be better."""
-    problem = Played(calls=(), reports={}, imported={}, problems={"base": "ImportError: torch"})
-    with pytest.raises(TargetError, match="the base could not run its tests: ImportError: torch"):
-        trial(Script([problem])).record()
+    with pytest.raises(TargetError, match=r"^the base could not run its tests: ImportError: torch$"):
+        trial(Script([BROKEN])).record()
+
+
+def test_a_side_that_breaks_later_loses_its_pair_only() -> None:
+    """What was recorded before stays."""
+    found = trial(Script([pair({"t": 0.0}), BROKEN, BROKEN]))
+    found.record()
+    assert 1 == len(found.played)
+    assert "2 pairs in a row were lost: the base could not run its tests: ImportError: torch" == found.stopped_because
 
 
 def test_an_interrupt_goes_on_and_leaves_what_there_is() -> None:

@@ -23,6 +23,7 @@ SEATS = Path(__file__).parent / "seats"
 MARK = "LLM_LATENCY_TEST_MARK"
 PATIENCE_S = 120
 PYTEST = (sys.executable, "-m", "pytest")
+PLUGINS = ("-p", "llm_latency", "-p", "quick_gate")
 
 # A test that times its project and writes down whose code it has run.
 TEST = """
@@ -107,6 +108,19 @@ class Project:
             self.git("tag", tag)
         return self
 
+    def environment(self, path: Sequence[Path | str] = (), **others: str) -> dict[str, str]:
+        """What a gate runs in; `path` comes before its PYTHONPATH."""
+        own = {
+            "COLUMNS": "200",
+            "NOTES": str(self.folder / "notes"),
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            "PYTHONPATH": os.pathsep.join(map(str, (*path, SEATS))),
+            "QUICK_PAIRS": "1",
+            "TMPDIR": str(self.temporary),
+            MARK: self.mark,
+        }
+        return {**os.environ, **own, **others}
+
     def start(
         self,
         *arguments: str,
@@ -116,21 +130,12 @@ class Project:
         path: Sequence[Path | str] = (),
         base: str = "base",
     ) -> subprocess.Popen[str]:
-        """Begin a gate; `path` comes before its PYTHONPATH."""
+        """Begin a gate."""
         self.before = self.state()
-        environment = {
-            **os.environ,
-            "TMPDIR": str(self.temporary),
-            "NOTES": str(self.folder / "notes"),
-            "COLUMNS": "200",
-        }
-        environment |= {"PYTHONPATH": os.pathsep.join(map(str, (*path, SEATS))), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-        environment |= {MARK: self.mark, "QUICK_PAIRS": "1", **(env or {})}
-        plugins = ("-p", "llm_latency", "-p", "quick_gate")
         return subprocess.Popen(
-            [*command, *plugins, f"--latency-base={base}", *arguments],
+            [*command, *PLUGINS, f"--latency-base={base}", *arguments],
             cwd=cwd or self.top,
-            env=environment,
+            env=self.environment(path, **(env or {})),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -140,20 +145,22 @@ class Project:
 
     def gate(self, *arguments: str, **how: Any) -> Seen:
         """Run a gate to its end; arguments as of `start`."""
-        notes = self.folder / "notes"
-        notes.unlink(missing_ok=True)
+        (self.folder / "notes").unlink(missing_ok=True)
         return self.seen(self.start(*arguments, **how))
 
-    def seen(self, process: subprocess.Popen[str]) -> Seen:
-        """Wait for a gate to end, and for what it has killed."""
+    def seen(self, process: subprocess.Popen[str], *, notes: str = "notes") -> Seen:
+        """Wait for a gate to end."""
         try:
             text, _ = process.communicate(timeout=PATIENCE_S)
         except subprocess.TimeoutExpired:
             process.kill()
             raise
-        notes = self.folder / "notes"
-        lines = notes.read_text().splitlines() if notes.exists() else []
-        return Seen(process.returncode, text, [json.loads(line) for line in lines])
+        return Seen(process.returncode, text, self.notes(notes))
+
+    def notes(self, name: str = "notes") -> list[dict[str, Any]]:
+        """What the sides have written down."""
+        file = self.folder / name
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
     def wait_for(self, name: str) -> str:
         """Wait for a file with something in it beside the repository, such as what a side writes down in a gate."""

@@ -54,7 +54,7 @@ def test_a_worker_that_is_lost(project: Project, text: str, words: str) -> None:
     head(project, test=body(text))
     seen = project.gate(SILENCE)
     assert 1 == seen.code, seen.text
-    assert words in seen.text and "the head was lost" in seen.text
+    assert words in seen.text and "the head was lost" in seen.text, seen.text
     assert [] == project.left()
 
 

@@ -68,6 +68,7 @@ def test_the_nearest_marker_wins_for_each_statistic() -> None:
         ({"ttft": "1 s", "ttft_p50": "2 s"}, "limits ttft p50 twice, as ttft p50 < 1 s and ttft p50 < 2 s"),
         ({"max_slowdown": 0.05}, r'latency_budget\(max_slowdown=0.05\): expected a share as text, such as "5%"'),
         ({"max_slowdown": "5"}, "expected a share as text"),
+        ({"max_slowdown": "5%", "same_output": "yes"}, r"same_output='yes'\): expected True or False"),
         ({"max_slowdown": "five%"}, "expected more than 0% and less than 1000%"),
         ({"max_slowdown": "0%"}, "expected more than 0% and less than 1000%"),
         ({"max_slowdown": "5%", "min_change": "1"}, r"min_change='1'\): expected a number with a unit"),

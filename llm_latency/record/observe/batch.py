@@ -9,6 +9,7 @@ from typing import Any
 
 from llm_latency.core.trace import Request
 from llm_latency.record.observe.attribution import owners, state
+from llm_latency.record.observe.count import hashed
 from llm_latency.record.observe.log import RequestLog
 from llm_latency.record.observe.patch import Patches
 
@@ -76,6 +77,7 @@ def _count(log: RequestLog) -> Request:
         row_tokens=(tokens,),
         finish_reasons=("error" if getattr(output, "error", None) else "unknown",),
         token_source="ids",
+        output=hashed([output.generated_tokens]),
         model=type(log.model).__name__,
         thread=log.thread,
         notes=tuple(notes),

@@ -5,7 +5,10 @@ Not seeing it: that is `generate`. Tensors come in by reference and are read her
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any
 
 from llm_latency.core.trace import Request
@@ -85,10 +88,12 @@ def count_generate(log: RequestLog) -> Request:
     rows: int | None = None
     row_tokens: tuple[int, ...] | None = None
     reasons: tuple[str, ...] = ()
+    outputs: list[str | None] = []
     for index, segment in enumerate(segments):
         last = segments[index + 1].first_fire if index + 1 < len(segments) else len(log.fires)
         fires = log.fires[segment.first_fire : last][segment.every - 1 :: segment.every]
-        found, tokens, reasons = _count_segment(segment, _with_row(segment, fires, notes))
+        found, tokens, reasons, output = _count_segment(segment, _with_row(segment, fires, notes))
+        outputs.append(output)
         emissions += [(instant, positions) for instant, positions, _ in found]
         log.marks += [mark for _, _, mark in found]
         if row_tokens is None:
@@ -121,6 +126,7 @@ def count_generate(log: RequestLog) -> Request:
         row_tokens=row_tokens,
         finish_reasons=reasons,
         token_source=None if row_tokens is None else "ids",
+        output=" ".join(output or "" for output in outputs) if outputs and None not in outputs else None,
         model=type(log.model).__name__ if log.model is not None else None,
         thread=log.thread,
         notes=tuple(notes),
@@ -154,7 +160,7 @@ def _with_row(segment: Segment, fires: list[Fire], notes: list[str]) -> list[Fir
 
 def _count_segment(
     segment: Segment, fires: list[Fire]
-) -> tuple[list[tuple[int, int, object]], tuple[int, ...], tuple[str, ...]]:
+) -> tuple[list[tuple[int, int, object]], tuple[int, ...], tuple[str, ...], str | None]:
     returned = None
     if getattr(segment.result, "dim", None) is not None and segment.result.dim() == 2:
         returned = segment.result[:, segment.length :]
@@ -168,18 +174,27 @@ def _count_segment(
             before = length
     if returned is None:
         rows = segment.expanded if not beams else segment.expanded // segment.copies
-        return emissions, (sum(k for _, k, _ in emissions),) * rows, ("unknown",) * rows
+        return emissions, (sum(k for _, k, _ in emissions),) * rows, ("unknown",) * rows, None
     ends = _eos_ids(segment.config)
     done_at = None if beams else _done_lengths(fires, returned.shape[0], limit)
-    tokens, reasons = [], []
+    tokens, reasons, answers = [], [], []
     for row, ids in enumerate(returned.tolist()):
         count = next((index + 1 for index, token in enumerate(ids) if token in ends), len(ids))
         if done_at is not None and (stop := done_at[row]) is not None:
             count = stop - segment.length
         by_eos = 0 < count <= len(ids) and ids[count - 1] in ends
         tokens.append(count)
+        answers.append(ids[:count])
         reasons.append("eos" if by_eos else "length" if beams or count >= _allowed(segment) else "stop")
-    return emissions, tuple(tokens), tuple(reasons)
+    return emissions, tuple(tokens), tuple(reasons), hashed(answers)
+
+
+def hashed(rows: Iterable[Sequence[int]]) -> str:
+    """A hash of each row's generated token ids, by which two answers can be told to be the same."""
+    digest = blake2b(digest_size=8)
+    for ids in rows:
+        digest.update(len(ids).to_bytes(8, "little") + array("q", ids).tobytes())
+    return digest.hexdigest()
 
 
 def _eos_ids(config: Any) -> frozenset[int]:

@@ -14,6 +14,7 @@ transformers = pytest.importorskip("transformers")
 from models import gpt2, llama, mamba, prompt, rwkv, t5  # noqa: E402  # after the skip
 from oracle import watched  # noqa: E402
 
+from llm_latency.record.observe.count import hashed  # noqa: E402
 from llm_latency.record.timed import timed  # noqa: E402
 
 VERSION = tuple(int(part) for part in transformers.__version__.split(".")[:2])
@@ -204,3 +205,18 @@ def test_a_users_cache_counts_as_cached_tokens() -> None:
         gpt2().generate(torch.cat([first, prompt(1, 5)], dim=1), max_new_tokens=4, **cache)
     (request,) = t.measurement.traces[0].requests
     assert (17, 11, (4,)) == (request.prompt_tokens, request.cached_tokens, request.row_tokens)
+
+
+def test_the_output_is_the_hash_of_the_generated_tokens() -> None:
+    """The same for the same tokens of all rows, and another for others; without the prompt and what pads a row."""
+    first, _, output = watched(gpt2(), inputs=prompt(2, 10), max_new_tokens=6)
+    again, _, _ = watched(gpt2(), inputs=prompt(2, 10), max_new_tokens=6)
+    longer, _, _ = watched(gpt2(), inputs=prompt(2, 10), max_new_tokens=7)
+    assert hashed(output[:, 10:].tolist()) == first.output == again.output
+    assert first.output != longer.output
+    assert hashed([[1, 2], [3]]) != hashed([[1], [2, 3]])
+    # The second row has ended where it has an end, and its padding is no answer.
+    end = output[1, 12].item()
+    request, _, cut = watched(gpt2(), inputs=prompt(2, 10), max_new_tokens=6, eos_token_id=end, pad_token_id=0)
+    rows = [row[: row.index(end) + 1] if end in row else row for row in cut[:, 10:].tolist()]
+    assert hashed(rows) == request.output

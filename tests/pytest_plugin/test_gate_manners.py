@@ -1,0 +1,399 @@
+"""Real gates among what else a pytest run has: options, plugins, conftests, fixtures, event loops and signals."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from tests.pytest_plugin.gates import Project, Seen
+
+# In a worker: its options, and what is left of what would disturb it.
+CONFTEST = """
+import json, os, sys
+import pytest
+
+@pytest.fixture
+def note(request):
+    def write(**facts):
+        with open(os.environ["NOTES"], "a") as file:
+            file.write(json.dumps({"who": "", "test": request.node.name, **facts}) + "\\n")
+    return write
+"""
+WORK = "def work():\n    return sum(range(20_000))\n"
+FEW = ("--latency-undecided=pass",)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A repository with one commit: a package, and how its tests take notes."""
+    project = Project(tmp_path, monkeypatch)
+    return project.commit({"pkg.py": WORK, "tests/conftest.py": CONFTEST, ".gitignore": "ignored.*\n"}, tag="base")
+
+
+def gate(project: Project, source: str, *arguments: str, **env: str) -> Seen:
+    """Gate a test file of the head for one pair, which is too few to decide and may be."""
+    project.write({"tests/test_it.py": source})
+    return project.gate(*FEW, *arguments, env=env)
+
+
+def require_gated(project: Project, seen: Seen, tests: int, workers: int = 2) -> None:
+    """Every test was timed on both sides and waits for more pairs; nothing is left."""
+    assert 0 == seen.code, seen.text
+    assert f"{tests} undecided" in seen.text.splitlines()[-1], seen.text
+    assert workers * tests == len(seen.notes), seen.text
+    assert [] == project.left()
+
+
+OPTIONS = """
+import pkg
+
+def test_options(llmtime, note, request, tmp_path):
+    option = request.config.option
+    names = "usepdb trace lf failedfirst stepwise maxfail xmlpath log_file basetemp tbstyle".split()
+    cache = request.config.cache.mkdir("x")
+    note(**{name: getattr(option, name) for name in names}, tmp=str(tmp_path), cache=str(cache))
+    llmtime(pkg.work)
+
+def test_plain(tmp_path):
+    (tmp_path / "mine.txt").write_text("kept")
+"""
+
+
+def test_what_is_the_outer_runs_is_not_the_workers(project: Project) -> None:
+    """No debugger, no selection by an earlier run, no early end; files that were named once are written once."""
+    options = ["--trace", "--lf", "--sw", "-x", "--tb=no", "-s", "--durations=3", "--setup-show"]
+    out = project.folder / "out"
+    out.mkdir()
+    files = [f"--junitxml={out}/junit.xml", f"--log-file={out}/log.txt", f"--basetemp={out}/tmp"]
+    seen = gate(project, OPTIONS, *options, *files, "--deselect=tests/test_it.py::test_plain")
+    require_gated(project, seen, 1)
+    for note in seen.notes:
+        assert not any(
+            note[name] for name in ("usepdb", "trace", "lf", "failedfirst", "stepwise", "maxfail", "xmlpath")
+        )
+        assert (os.devnull, "short") == (note["log_file"], note["tbstyle"])
+        assert not Path(note["tmp"]).exists() and not Path(note["cache"]).exists()
+    assert 4 == len({note[name] for note in seen.notes for name in ("tmp", "cache")})
+    (suite,) = ElementTree.parse(out / "junit.xml").iter("testsuite")
+    assert "1" == suite.get("tests")
+
+
+def test_files_of_the_outer_run_stay(project: Project) -> None:
+    """Its temporary folder and its cache, which workers would have emptied."""
+    seen = gate(project, OPTIONS, f"--basetemp={project.folder}/out", "--pdb")
+    assert "1 passed, 1 undecided" in seen.text.splitlines()[-1], seen.text
+    assert ["kept"] == [path.read_text() for path in project.folder.glob("out/*/mine.txt")]
+    assert [False, False] == [note["usepdb"] for note in seen.notes]
+
+
+STRICT = """
+import pkg, pytest
+
+@pytest.mark.latency_budget(total="1 h", max_slowdown="5%")
+def test_strict(llmtime, note):
+    note()
+    llmtime(pkg.work)
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-W", "error", "--strict-markers", "--strict-config"],
+        ["-W", "error", "--strict-config", "-p", "no:cacheprovider"],
+        ["-p", "no:terminal"],
+        ["-p", "no:logging", "-p", "no:capture", "-p", "no:tmpdir", "-p", "no:junitxml", "-p", "no:faulthandler"],
+        ["-p", "xdist", "-n", "0"],
+    ],
+    ids=["strict", "no cache", "no terminal", "without much", "xdist"],
+)
+def test_a_pytest_with_more_or_less_than_usual(project: Project, arguments: Sequence[str]) -> None:
+    """Warnings are errors, options and markers are strict, parts of pytest itself are off."""
+    project.write({"pytest.ini": "[pytest]\nfilterwarnings = error\n"})
+    seen = gate(project, STRICT, *arguments, *(() if "no:terminal" in arguments else ["-vv"]))
+    assert (0, 2) == (seen.code, len(seen.notes)), seen.text
+    assert ("no:terminal" in arguments) or "UNDECIDED" in seen.text
+    assert [] == project.left()
+
+
+def test_every_installed_plugin(project: Project) -> None:
+    """Found by their entry points, as in most projects."""
+    ini = "[pytest]\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n"
+    project.write({"pytest.ini": ini})
+    require_gated(project, gate(project, STRICT, PYTEST_DISABLE_PLUGIN_AUTOLOAD=""), 1)
+
+
+PLUGINS = {
+    "mine.py": """
+import pkg, pytest
+
+def pytest_addoption(parser):
+    parser.addoption("--mine", default="no")
+
+@pytest.fixture
+def mine(request):
+    return request.config.getoption("--mine")
+""",
+    "more.py": """
+import pkg, pytest
+
+@pytest.fixture(scope="session")
+def more():
+    return "more"
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    return (yield)
+""",
+    "conftest.py": """
+import os, random
+import pytest
+
+pytest_plugins = ["more"]
+
+def pytest_addoption(parser):
+    parser.addoption("--model", default="none")
+    parser.addini("models", "some", type="args")
+
+@pytest.fixture(scope="module")
+def model(request):
+    return [request.config.getoption("--model"), *request.config.getini("models")]
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    random.Random(os.getpid()).shuffle(items)
+""",
+    "below/tests/test_it.py": CONFTEST
+    + """
+import pkg, mine as module
+
+@pytest.mark.parametrize("number", range(8))
+def test_plugins(llmtime, note, mine, more, model, number):
+    note(who=pkg.WHO, mine=mine, more=more, model=model, folder=os.getcwd(), number=number, whose=module.pkg.WHO)
+    llmtime(pkg.work)
+""",
+    "other.ini": "[pytest]\npythonpath = .\ntestpaths = below/tests\nmodels = a b\naddopts = --mine=yes\n",
+}
+
+
+@pytest.mark.parametrize("folder", ["", "below"])
+def test_plugins_and_conftests_of_the_project(project: Project, folder: str) -> None:
+    """Their options, fixtures and hooks; also where items are shuffled in each process as it likes."""
+    project.commit({**PLUGINS, "pkg.py": f"WHO = 'base'\n{WORK}"}, tag="mine").write(
+        {"pkg.py": f"WHO = 'head'\n{WORK}"}
+    )
+    up = os.path.relpath(project.top, project.top / folder)
+    arguments = [*FEW, "-c", f"{up}/other.ini", "-p", "mine", "--rootdir", up]
+    arguments += [] if folder == "" else ["tests"]
+    env = {"PYTEST_ADDOPTS": "--model=big", "GIT_DIR": str(project.top / ".git"), "GIT_INDEX_FILE": "none"}
+    seen = project.gate(*arguments, cwd=project.top / folder, path=[project.top], env=env, base="mine")
+    require_gated(project, seen, 8)
+    told = [(note["mine"], note["more"], note["model"]) for note in seen.notes]
+    assert [("yes", "more", ["big", "a", "b"])] * 16 == told
+    orders = {who: [note["number"] for note in seen.notes if note["who"] == who] for who in ("base", "head")}
+    assert orders["base"] == orders["head"]
+    assert all(note["who"] == note["whose"] for note in seen.notes)
+    places = {note["who"]: note["folder"] for note in seen.notes}
+    assert str(project.top / folder) == places["head"]
+    assert places["base"].endswith(f"/base/{folder}".rstrip("/")) and places["base"] != places["head"]
+
+
+FIXTURES = """
+import os, unittest
+import pkg, pytest
+
+@pytest.fixture(scope="session")
+def weights():
+    return [os.getpid()]
+
+@pytest.fixture(scope="module", params=["small", "large"])
+def model(request, weights):
+    weights.append(request.param)
+    return weights
+
+@pytest.fixture
+def built(request):
+    return request.param * 2
+
+@pytest.mark.parametrize("built", [1, pytest.param(2, id="odd [id]::/é")], indirect=True)
+def test_fixtures(llmtime, note, model, built):
+    note(model=model, built=built)
+    llmtime(pkg.work)
+
+class TestClass:
+    def setup_method(self):
+        self.ready = "ready"
+
+    def test_method(self, llmtime, note):
+        note(ready=self.ready)
+        llmtime(pkg.work)
+        llmtime(pkg.work, name="again")
+
+class TestOld(unittest.TestCase):
+    def setUp(self):
+        self.ready = "ready"
+
+    @pytest.fixture(autouse=True)
+    def _inject(self, llmtime, note):
+        self.llmtime, self.note = llmtime, note
+
+    def test_old(self):
+        self.note(ready=self.ready)
+        self.llmtime(pkg.work)
+"""
+
+
+def test_fixtures_of_every_kind(project: Project) -> None:
+    """Those of a module or session are set up once in a worker, and their order is that of both."""
+    seen = gate(project, FIXTURES, "-v")
+    require_gated(project, seen, 6)
+    loaded = [note["model"] for note in seen.notes if "model" in note]
+    assert 2 == len({model[0] for model in loaded})
+    assert sorted(2 * [["small"], ["small"], ["small", "large"], ["small", "large"]]) == sorted(m[1:] for m in loaded)
+    assert 4 == len([note for note in seen.notes if note.get("ready") == "ready"])
+    assert "test_method again" in seen.text
+
+
+ASYNC = """
+import asyncio
+import pkg, pytest, pytest_asyncio
+
+async def stream():
+    for token in range(3):
+        await asyncio.sleep(0)
+        yield pkg.work()
+
+async def chat():
+    await asyncio.sleep(0)
+    pkg.work()
+
+@pytest_asyncio.fixture
+async def client():
+    yield chat
+
+{mark}
+async def test_chat(llmtime, note, client):
+    note()
+    await llmtime(client)
+
+{mark}
+async def test_stream(llmtime, note):
+    await llmtime(stream)
+    note()
+
+{mark}
+async def test_sync_inside(llmtime, note):
+    llmtime(pkg.work)
+    note()
+"""
+
+
+@pytest.mark.parametrize("mode", ["strict", "auto"])
+def test_event_loops_of_pytest_asyncio(project: Project, mode: str) -> None:
+    """Coroutines are run in the workers only; here none is left that was never awaited."""
+    project.write({"pytest.ini": "[pytest]\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n"})
+    source = ASYNC.format(mark="@pytest.mark.asyncio" if mode == "strict" else "")
+    require_gated(project, gate(project, source, "-p", "asyncio", f"--asyncio-mode={mode}"), 3)
+
+
+RERUN = """
+import pkg
+
+def test_reruns(llmtime, note):
+    note()
+    llmtime(pkg.work)
+    raise ValueError("flaky")
+"""
+
+
+@pytest.mark.parametrize("how", ["option", "ini", "marker"])
+def test_reruns_are_not_the_workers(project: Project, how: str) -> None:
+    """A failure in a worker is one, and the outer run's second try hears of the same gate."""
+    pytest.importorskip("pytest_rerunfailures", reason="reruns need it: pip install -e '.[all,dev]'")
+    project.write({"pytest.ini": f"[pytest]\n{'reruns = 2' if how == 'ini' else ''}\n"})
+    source = (
+        RERUN.replace("def test", "import pytest\n@pytest.mark.flaky(reruns=2)\ndef test") if how == "marker" else RERUN
+    )
+    arguments = ["--reruns=2"] if how == "option" else []
+    seen = gate(project, source, "-p", "rerunfailures", *arguments, QUICK_PAIRS="2")
+    assert (1, 4) == (seen.code, len(seen.notes)), seen.text
+    assert "1 failed, 2 rerun" in seen.text.splitlines()[-1]
+
+
+TRACED = """
+import sys
+import pkg
+
+def test_traced(llmtime, note):
+    note(coverage="coverage" in sys.modules, tracer=str(sys.gettrace()))
+    llmtime(pkg.work)
+
+def test_plain():
+    pkg.work()
+"""
+
+
+def test_coverage_stays_out_of_the_workers(project: Project) -> None:
+    """It would slow what is timed; of the outer run it is reported."""
+    pytest.importorskip("pytest_cov", reason="coverage needs it: pip install -e '.[all,dev]'")
+    project.write({".coveragerc": "[run]\npatch = subprocess\n"})
+    seen = gate(project, TRACED, "-p", "pytest_cov", "--cov=pkg", "--cov-report=term")
+    assert 0 == seen.code, seen.text
+    assert 2 * [(False, "None")] == [(note["coverage"], note["tracer"]) for note in seen.notes]
+    assert any(line.split()[:1] == ["pkg.py"] and "100%" in line for line in seen.text.splitlines()), seen.text
+
+
+SEED = """
+import random
+import pkg
+
+def test_random(llmtime, note, request):
+    note(seed=request.config.getoption("randomly_seed"))
+    llmtime(pkg.work)
+"""
+LOT = """
+import random
+
+def pytest_addoption(parser):
+    parser.addoption("--randomly-seed", dest="randomly_seed", default=None, type=int)
+
+def pytest_configure(config):
+    if config.option.randomly_seed is None:
+        config.option.randomly_seed = random.SystemRandom().getrandbits(32)
+"""
+
+
+def test_both_sides_draw_the_same_lots(project: Project) -> None:
+    """The seed that pytest-randomly has drawn for this run, or the sides would be asked for different work."""
+    project.write({"conftest.py": LOT})
+    seen = gate(project, SEED, QUICK_PAIRS="2")
+    require_gated(project, seen, 1, workers=4)
+    assert 1 == len({note["seed"] for note in seen.notes})
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_with_what_is_known(project: Project, number: signal.Signals) -> None:
+    """Ctrl-C and a job's time limit: a part is shown and written, the exit code is 2, and nothing is left."""
+    project.write({"tests/test_it.py": STRICT})
+    process = project.start("--latency-report=ignored.json", env={"QUICK_PAIRS": ""})
+    assert process.stdout is not None
+    before = []
+    for line in process.stdout:
+        before.append(line)
+        if line.startswith("gate: pair 3"):
+            break
+    process.send_signal(number)
+    seen = project.seen(process)
+    assert int(pytest.ExitCode.INTERRUPTED) == seen.code, "".join(before) + seen.text
+    assert "PARTIAL: interrupted; this is what 2 pairs can tell" in seen.text
+    found = json.loads((project.top / "ignored.json").read_text())
+    assert (False, "interrupted", 2) == (found["complete"], found["stopped_because"], found["pairs"])
+    assert [] == project.left()
