@@ -6,7 +6,6 @@ something to do.
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -112,6 +111,8 @@ class Keeper:
         return is_whole
 
     def _keep_raw(self, raw: list[tuple[str, bytes]]) -> None:
+        import secrets
+
         from llm_latency.gate.runs import keep_run
 
         name = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(4)}"

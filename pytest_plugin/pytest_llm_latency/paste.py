@@ -139,7 +139,8 @@ def _call(target: object, test: _Test) -> str:
             return _called(f"{name}()", target)
         if owner is not None and value is owner:
             return _called(f"{name}.{getattr(target, '__name__', '__call__')}()", target)
-    return f"# which of its callables was timed, a {type(target).__name__}, cannot be told: call it here"
+    kind = "" if target is None else f", a {type(target).__name__},"  # a gate has timed it in another process
+    return f"# which of its callables was timed{kind} cannot be told: call it here"
 
 
 def _called(call: str, target: Any) -> str:

@@ -13,6 +13,7 @@ import pytest
 
 from llm_latency.errors import TooFewCallsError
 from llm_latency.gate.message import Job
+from llm_latency.gate.pair import BEGUN
 from llm_latency.gate.worker import Baton, Released
 from pytest_llm_latency.stash import BATON
 
@@ -127,8 +128,9 @@ class GateWorker:
         return report
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        """Count a test's llmtime() calls from its beginning."""
+        """Count a test's llmtime() calls from its beginning, and say which test it is that may be lost."""
         self._baton.again(nodeid)
+        self._baton.reported(nodeid, BEGUN)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(

@@ -136,6 +136,7 @@ def test_a_failure_is_told_in_every_style(suite: Suite, written: Written, style:
     assert seen.having("TOO SLOW test_it.py::test_slow - total +50.0 %")
     assert "pytest_llm_latency" not in seen.text
     assert (style != "no") == bool(seen.having("--- llm-latency: test_slow ---"))
+    assert (style != "no") == bool(seen.having("# which of its callables was timed cannot be told: call it here"))
 
 
 def test_new_is_an_error_where_a_baseline_is_required(suite: Suite, written: Written) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import signal
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,8 @@ if "pytest" not in sys.argv[0]:
         file.write("{}\\n")
     time.sleep(600)
 """
-FROM_OUTSIDE = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+STARTS = {"pkg/late.py": STARTING, RUN: f"import pkg.late\n{TEST}"}
+CALLS = {RUN: IN_CALL}
 
 
 @pytest.fixture
@@ -41,8 +43,10 @@ def require_interrupted(project: Project, process: object) -> None:
     assert [] == project.left()
 
 
-@pytest.mark.parametrize("number", FROM_OUTSIDE)
-@pytest.mark.parametrize("files", [{RUN: IN_CALL}, {"pkg/late.py": STARTING, RUN: f"import pkg.late\n{TEST}"}])
+@pytest.mark.parametrize(
+    ("files", "number"),
+    [(STARTS, signal.SIGINT), (CALLS, signal.SIGINT), (CALLS, signal.SIGTERM), (CALLS, signal.SIGHUP)],
+)
 def test_a_signal_during_the_first_pair(project: Project, files: dict[str, str], number: signal.Signals) -> None:
     """While a worker starts, and while one is in a call and the other one waits for its turn."""
     process = project.commit(files).start()
@@ -51,7 +55,7 @@ def test_a_signal_during_the_first_pair(project: Project, files: dict[str, str],
     require_interrupted(project, process)
 
 
-@pytest.mark.parametrize("number", FROM_OUTSIDE)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_during_the_checkout(project: Project, number: signal.Signals) -> None:
     """git is in the middle of it, has locked what it has begun, and waits for a filter of the user's."""
     started = project.folder / "started"
@@ -84,7 +88,8 @@ def test_a_signal_that_the_user_ignores_stays_ignored(project: Project) -> None:
     assert 1 == seen.code and ["base", "head"] == seen.who, seen.text
 
 
-@pytest.mark.parametrize("files", [{RUN: IN_CALL}, {"pkg/late.py": STARTING, RUN: f"import pkg.late\n{TEST}"}])
+@pytest.mark.slow
+@pytest.mark.parametrize("files", [STARTS, CALLS], ids=["starting", "in a call"])
 def test_a_killed_gate_and_the_next_one(project: Project, files: dict[str, str]) -> None:
     """Its processes end with it, and the next gate takes away what it could not."""
     process = project.commit(files).start()
@@ -98,6 +103,7 @@ def test_a_killed_gate_and_the_next_one(project: Project, files: dict[str, str])
     assert [] == project.left()
 
 
+@pytest.mark.slow
 def test_two_gates_at_once(project: Project) -> None:
     """They take turns pair by pair, each with a checkout of its own, and both end right."""
     times = "import time; begin = time.monotonic(); llmtime(pkg.work); end = time.monotonic()"
@@ -110,7 +116,7 @@ def test_two_gates_at_once(project: Project) -> None:
         assert 1 == seen.code and ["base", "base", "head", "head"] == seen.who, seen.text
         pairs += [seen.notes[:2], seen.notes[2:]]
     spans = sorted((min(n["begin"] for n in pair), max(n["end"] for n in pair)) for pair in pairs)
-    assert all(before[1] <= after[0] for before, after in zip(spans, spans[1:], strict=False))
+    assert all(before[1] <= after[0] for before, after in pairwise(spans))
     assert [] == project.left()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -65,6 +66,24 @@ def test_a_run_that_times_nothing_loads_nothing_and_starts_nothing(fresh_suite: 
     told = [line.strip() for line in seen.lines if line.startswith("COLLECTED")]
     told += [line.partition("F")[2].strip() for line in seen.lines if "FINISHED" in line]
     assert ["COLLECTED", "FINISHED"] == told
+
+
+STARTED = """
+import sys, pytest
+pytest.main(["-q", "-p", "no:llm_latency"])
+before = set(sys.modules)
+import pytest_llm_latency.plugin
+print("LOADED", *sorted(set(sys.modules) - before))
+"""
+
+
+def test_the_start_loads_nothing_but_the_plugins_own_few_modules(pytester: pytest.Pytester) -> None:
+    """Beyond what pytest has loaded for itself: each millisecond is one of every run."""
+    pytester.makepyfile(test_it="def test_passes():\n    pass\n")
+    result = pytester.run(sys.executable, pytester.makepyfile(started=STARTED))
+    own = ("keeper", "plugin", "settings", "stash")
+    expected = " ".join(["LOADED", "pytest_llm_latency", *(f"pytest_llm_latency.{name}" for name in own)])
+    assert expected == result.outlines[-1]
 
 
 FROZEN = """
