@@ -126,7 +126,7 @@ def governor(root: Path, cores: Sequence[int]) -> Finding:
     topic = "frequency"
     found = {text_of(root / _CPU / f"cpu{core}/cpufreq/scaling_governor") for core in cores} - {None}
     if not found:
-        return unreported(topic, "a virtual machine's host decides")
+        return unreported(topic, "in a virtual machine the host decides")
     names = ", ".join(sorted(filter(None, found)))
     if found == {"performance"}:
         return Finding(topic=topic, word=OK, seen="governor performance", facts={"governor": names})

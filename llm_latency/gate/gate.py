@@ -176,15 +176,15 @@ class Gate:
     def _take(self, played: Played, tests: Sequence[str]) -> None:
         for side, imported in played.imported.items():
             require_own(side, imported)
-        # Later pairs run fewer tests, which may need nothing of the project.
-        if self._needs_own_code and not any(one.files for one in self.imported.values()):
-            require_two_trees(played)
-        self.imported = played.imported | self.imported
         calls = [one for one in played.calls if one.test in self.asked]
         whole = [one for one in calls if not one.problem]
         has_begun = any((HEAD, test) in played.reports for test in tests)
         if HEAD in played.problems and not has_begun and not self.whole:
             raise UsageError(f"the head could not run its tests: {played.problems[HEAD]}")
+        # Later pairs run fewer tests, which may need nothing of the project.
+        if self._needs_own_code and not any(one.files for one in self.imported.values()):
+            require_two_trees(played)
+        self.imported = played.imported | self.imported
         self.pairs += 1
         for one in calls:
             self._see(one)
@@ -194,7 +194,9 @@ class Gate:
         for test in tests:
             self._count(test, played, is_timed=test in {one.test for one in whole})
         for side, problem in played.problems.items():
-            self._note(f"the {side} could not run all its tests: {problem}", side)
+            lines = problem.splitlines()  # those tests have it all
+            words = lines[-1] if "Traceback (" in lines[0] else lines[0]
+            self._note(f"the {side} could not run all its tests: {words}", side)
         if played.lost is None:
             self._lost, self._lost_in = 0, ""
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -9,7 +10,6 @@ import msgspec
 
 from llm_latency.core.environment import Environment
 from llm_latency.core.trace import Trace
-from llm_latency.errors import UsageError
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -139,8 +139,8 @@ class Channel:
             return None
         text = self._connection.recv_bytes()
         try:
-            message: Message = self._decoder.decode(text)
-        except msgspec.DecodeError as error:
+            message: Message = _of_json(text) if text[:1] == b"{" else self._decoder.decode(text)
+        except (msgspec.MsgspecError, ValueError) as error:
             raise ConnectionError(f"it said what this version does not understand: {error}") from error
         return message
 
@@ -149,22 +149,18 @@ class Channel:
         self._connection.close()
 
 
+# What people read is spelled out where it is no valid Unicode; names have to stay what they are.
+_WORDS = ("text", "problem")
+
+
 def _encoded(message: Message) -> bytes:
     try:
         return msgspec.msgpack.encode(message)
-    except UnicodeEncodeError as error:
-        if isinstance(message, Job):
-            raise UsageError(
-                f"a path or argument of this run is no valid Unicode ({error.object[:200]!r}), and a gate cannot hand"
-                " it to its workers; move the project, or rename what it names"
-            ) from None
-        return msgspec.msgpack.encode(_spelled(msgspec.to_builtins(message)))
+    except UnicodeEncodeError:  # file names and outputs with undecodable bytes, which JSON's escapes can hold
+        told = msgspec.to_builtins(message)
+        spelled = {name: told[name].encode("utf-8", "backslashreplace").decode() for name in _WORDS if name in told}
+        return json.dumps(told | spelled).encode("ascii")
 
 
-def _spelled(value: Any) -> Any:
-    """The same with undecodable bytes of names and outputs spelled out, which no encoding takes as they are."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode()
-    if isinstance(value, dict):
-        return {_spelled(key): _spelled(item) for key, item in value.items()}
-    return list(map(_spelled, value)) if isinstance(value, list | tuple) else value
+def _of_json(text: bytes) -> Message:
+    return msgspec.convert(json.loads(text), Message)  # type: ignore[no-any-return]  # a union

@@ -126,6 +126,8 @@ def probe(
     except KeyboardInterrupt:
         trial.notes.append("interrupted")
     trial.notes += sides.notes
+    if not has_model:
+        trial.notes.append("torch or transformers is not installed; plain Python need not scatter as a model does")
     return probed(trial, work="a small GPT-2 shape on one thread" if has_model else "plain Python", complete=complete)
 
 

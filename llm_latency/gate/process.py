@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import shutil
@@ -102,7 +103,7 @@ class Worker:
             while self.receive(max(0.0, end - time.monotonic())) is not None:
                 pass
         except (EOFError, OSError):
-            return True
+            return self._watched.has_ended(max(0.0, end - time.monotonic()))
         return False
 
     def forget(self) -> None:
@@ -156,6 +157,10 @@ class _Watched:
             raise EOFError
         return True
 
+    def has_ended(self, timeout_s: float) -> bool:
+        """Whether the process itself ends in time; where nothing tells, the end of its channel is taken for it."""
+        return self._process is None or bool(select.select([self._process], [], [], timeout_s)[0])
+
     def close(self) -> None:
         """Let go of the process."""
         if self._process is not None:
@@ -172,11 +177,16 @@ class Server:
         try:
             with log.open("wb") as stream:
                 self._popen = _popen(python, _SERVER, theirs.fileno(), stream.fileno(), environment)
+        except BaseException:
+            ours.close()
+            raise
         finally:
             theirs.close()
+        self.process = self._popen.pid
         self._socket = ours
         self._socket.settimeout(_SERVER_PATIENCE_S)
-        text = msgspec.json.encode(prepared)
+        # Folders may have names that are no valid Unicode, which JSON's escapes can hold.
+        text = json.dumps(msgspec.to_builtins(prepared)).encode("ascii")
         with suppress(OSError):
             self._socket.sendall(len(text).to_bytes(4, "big") + text)
 
@@ -231,7 +241,7 @@ class Launcher:
         """`folder` takes the logs; `environment` is that of every worker."""
         if not hasattr(os, "fork"):
             raise UsageError("a gate needs to start processes as POSIX systems do; on this system there is none yet")
-        self._folder = folder
+        self.folder = folder
         self._python = python
         self._environment = dict(environment)
         self._count = 0
@@ -243,10 +253,12 @@ class Launcher:
         """Fork later workers off a server with these imports, where it comes up."""
         if not self.may_fork or self.server is not None:
             return
-        self.server = Server(
-            prepared, log=self._folder / "server.log", python=self._python, environment=self._environment
-        )
-        if not self.server.is_up():
+        try:
+            log = self.folder / "server.log"
+            self.server = Server(prepared, log=log, python=self._python, environment=self._environment)
+        except OSError:
+            self.may_fork = False
+        if self.server is not None and not self.server.is_up():
             self.spawn_only()
 
     def spawn_only(self) -> None:
@@ -257,7 +269,7 @@ class Launcher:
     def launch(self, job: Job) -> Worker:
         """Start a worker with a job."""
         self._count += 1
-        log = self._folder / f"{job.side}-{self._count}.log"
+        log = self.folder / f"{job.side}-{self._count}.log"
         try:
             return Worker(job, log=log, server=self.server, python=self._python, environment=self._environment)
         except OSError as error:

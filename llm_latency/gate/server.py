@@ -7,6 +7,7 @@ torch operation hangs its children, and its number of threads does not tell.
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import socket
 import sys
@@ -38,7 +39,7 @@ def main(descriptor: int, parent: int) -> None:
     worker.die_with_parent(parent)
     server = socket.socket(fileno=descriptor)
     length = int.from_bytes(server.recv(4, socket.MSG_WAITALL), "big")
-    prepared = msgspec.json.decode(server.recv(length, socket.MSG_WAITALL), type=Prepared)
+    prepared = msgspec.convert(json.loads(server.recv(length, socket.MSG_WAITALL)), Prepared)
     sys.path[:] = outside(sys.path if prepared.path is None else prepared.path, prepared.trees)
     _import(prepared.modules)
     if _has_device():

@@ -27,8 +27,8 @@ SCHEMA = 1
 WORKS, FAILS, UNKNOWN = "works", "does not work", "could not tell"
 UNCHANGED = "unchanged"
 # Of the limit: nothing, what practically never fails, what practically always does, and what it surely has to catch.
-# Each once a pair: two tests of unchanged code in one pair of processes correlated by 0.01 (26 pairs) and, beside busy
-# neighbours, by 0.61 (16 pairs), so a second one would not count as another gate.
+# Each once a pair: tests of unchanged code in one pair of processes correlated by 0.01 (26 pairs of five) and, beside
+# busy neighbours, by 0.61 (16 pairs of two), so a second one would not count as another gate.
 _SHARES = (0.0, 0.6, 1.2, 2.0)
 # What the interval of unchanged code has to leave out before the pairs are said to lean to one side.
 _LEANS = 0.999
@@ -156,6 +156,9 @@ def concluded(trial: Trial, plan: Plan, *, sized: Calibration, complete: bool = 
     outcome, reasons = judged(kinds)
     if outcome == WORKS and (supported is None or supported > plan.limit):
         outcome, reasons = UNKNOWN, ("whole gates were right, and yet pairs scatter too much for this limit",)
+    leaning = _leaning(trial.logs(UNCHANGED), plan.limit)
+    if leaning is not None and leaning.is_alarm and outcome != FAILS:
+        outcome, reasons = FAILS, (leaning.words,)
     return Soundness(
         outcome=outcome,
         reasons=reasons,
@@ -169,7 +172,7 @@ def concluded(trial: Trial, plan: Plan, *, sized: Calibration, complete: bool = 
         supported=supported,
         visible=None if spread is None else visible(spread, plan.limit),
         stopped_because=trial.stopped_because,
-        notes=(*trial.notes, *_leanings(trial.logs(UNCHANGED))),
+        notes=(*trial.notes, *([] if leaning is None else [leaning.words])),
         complete=complete,
         recorded_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -221,11 +224,19 @@ def _kind(trial: Trial, test: str, share: float, limit: float, plant: Plant) -> 
     )
 
 
-def _leanings(logs: Sequence[float]) -> tuple[str, ...]:
+class _Leaning(msgspec.Struct, frozen=True, kw_only=True):
+    """That unchanged code did not read as unchanged, over all its pairs."""
+
+    words: str
+    is_alarm: bool
+
+
+def _leaning(logs: Sequence[float], limit: float) -> _Leaning | None:
     center, half = _mean(logs, (1 + _LEANS) / 2)
     if center is None or half is None or abs(center) <= half:
-        return ()
-    return (f"unchanged code read {math.expm1(center):+.1%} over all pairs, and chance alone hardly does that",)
+        return None
+    words = f"unchanged code read {math.expm1(center):+.1%} over all pairs, which chance hardly does"
+    return _Leaning(words=words.replace("%", " %"), is_alarm=center - half > Rule(limit=limit).shown)
 
 
 def _mean(logs: Sequence[float], level: float) -> tuple[float | None, float | None]:

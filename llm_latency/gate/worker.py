@@ -133,7 +133,8 @@ def main(descriptor: int, parent: int) -> None:
     try:
         die_with_parent(parent)
         os.set_inheritable(descriptor, False)  # what a test starts has no part in this
-        problem = _served(Channel(descriptor))
+        channel = Channel(descriptor)  # its end is that of this process
+        problem = _served(channel)
     finally:
         for stream in (sys.stdout, sys.stderr):
             with suppress(Exception):  # a test may have closed it

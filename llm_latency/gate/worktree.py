@@ -270,4 +270,5 @@ def _tried(top: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def _reason(done: subprocess.CompletedProcess[str]) -> str:
     """What git has died of, else its last words."""
     lines = done.stderr.strip().splitlines() or ["no reason was given"]
-    return next((line for line in lines if line.startswith(("fatal: ", "error: "))), lines[-1]).strip()
+    marked = sorted((line for line in lines if line.startswith(("fatal: ", "error: "))), reverse=True)
+    return (marked or lines[-1:])[0].strip()

@@ -45,8 +45,8 @@ def verdict(found: Checkup) -> str:
         instead = "" if smallest is None else f"; they support {percent(smallest)}"
         return f"{stopped}A gate at {limit} is not fine here: {reasons}{instead}.{now}"
     return (
-        f"{stopped}Whether a gate at {limit} is fine here could not be told: {reasons}. More time (--time-budget 30s)"
-        f" or `llm-latency selftest` would tell.{now}"
+        f"{stopped}Whether a gate at {limit} is fine here could not be told: {reasons}. More time (--time-budget, up to"
+        f" 30s) or `llm-latency selftest` would tell.{now}"
     )
 
 

@@ -76,7 +76,14 @@ def _row(kind: Kind, limit: float) -> tuple[str, ...]:
         read = f"{read} [{low}, {high}]"
     words = ", ".join(f"{count} {word}" for word, count in sorted(kind.gates.items(), key=lambda one: -one[1]))
     spread = percent(None if kind.spread is None else kind.spread.sd)
-    return kind.name, read, spread, str(len(kind.ratios)), words or "none", _right(kind, limit)
+    return (
+        kind.name,
+        read,
+        spread,
+        str(len(kind.ratios)),
+        words or f"none in {len(kind.ratios)} pairs",
+        _right(kind, limit),
+    )
 
 
 def _right(kind: Kind, limit: float) -> str:

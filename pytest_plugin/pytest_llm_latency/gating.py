@@ -27,7 +27,7 @@ from pytest_llm_latency.gated import Gated
 from pytest_llm_latency.limits import MARKER, read_limits
 from pytest_llm_latency.llmtime import LlmTime
 from pytest_llm_latency.lock import DeviceLock
-from pytest_llm_latency.outcome import BudgetFailure
+from pytest_llm_latency.outcome import BudgetFailure, WorkersFailure
 from pytest_llm_latency.settings import Settings
 from pytest_llm_latency.stash import GATED, LOCK, RESULT, SETTINGS, TIMED
 from pytest_llm_latency.worker import XFAILED
@@ -228,9 +228,10 @@ def _replace(item: pytest.Item, result: GateResult, config: pytest.Config) -> No
 
 
 def require_gate_passed(gated: Gated, settings: Settings) -> None:
-    """Raise BudgetFailure when a test got slower than the base, fails at the head, or was undecided where that fails.
+    """Raise BudgetFailure when a test got slower than the base, or was undecided where that fails.
 
-    A test that the head skips is skipped here, and one that fails there as its xfail says is xfailed.
+    One whose code fails at the head fails with that. A test that the head skips is skipped here, and one that fails
+    there as its xfail says is xfailed.
     """
     tested = gated.tested
     if tested.word == SKIPPED:
@@ -239,7 +240,7 @@ def require_gate_passed(gated: Gated, settings: Settings) -> None:
             pytest.xfail(reason.removeprefix(XFAILED))
         raise pytest.skip.Exception(reason, _use_item_location=True)
     if tested.word == BROKEN:
-        raise BudgetFailure("\n".join(_shortly(f"it fails in the gate's workers: {tested.failure}")))
+        raise WorkersFailure("\n".join(_shortly(f"it fails in the gate's workers: {tested.failure}")))
     fails = tested.word == TOO_SLOW or (tested.word == UNDECIDED and settings.undecided_gate == "fail")
     fails |= tested.word == NEW and settings.require_baseline
     if fails:
@@ -261,7 +262,8 @@ def _shortly(reason: str) -> Iterator[str]:
         return
     marked = [index for index, line in enumerate(lines) if line.startswith("E  ")]
     first = [index for index in marked if index - 1 not in marked]  # of each exception in a chain
-    yield f"{head}: {lines[first[-1]].removeprefix('E').strip() if first else lines[-1]}"
+    said = lines[first[-1]].removeprefix("E").strip() if first else lines[-1 if "Traceback (" in lines[0] else 0]
+    yield f"{head}: {said}"
     yield failure
 
 

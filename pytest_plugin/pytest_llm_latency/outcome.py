@@ -34,6 +34,16 @@ class BudgetFailure(pytest.fail.Exception, AssertionError):  # type: ignore[name
         self.measurements = tuple(measurements)
 
 
+class WorkersFailure(pytest.fail.Exception):  # type: ignore[name-defined,misc]  # the same
+    """A test's own code failed in a gate's workers, where xfail has had its say: none of what `raises` may name."""
+
+    __module__ = "builtins"
+
+    def __init__(self, message: str) -> None:
+        """Say what happened."""
+        super().__init__(message, pytrace=False)
+
+
 def require_budgets_kept(timed: LlmTime | None, *, is_marked: bool) -> None:
     """Raise BudgetFailure when a limit was broken, was undecided where that fails, or guarded nothing."""
     whole = [m for m in timed.measurements if m.complete] if timed else []
@@ -101,7 +111,7 @@ def _add(report: pytest.TestReport, item: pytest.Item, timed: LlmTime | None, er
     if report.when == "call" or report.failed:
         rows = [_row(report, measurement) for measurement in measurements]
         report.__dict__["llm_latency"] = {"word": word, "rows": rows, "problem": timed.lock.problem if timed else ""}
-    if isinstance(error, BudgetFailure):
+    if isinstance(error, BudgetFailure | WorkersFailure):
         _point_at_test(report, error)
     if report.failed:
         report.sections += [(f"llm-latency: {measurement.name}", table(measurement)) for measurement in measurements]
@@ -113,7 +123,7 @@ def _add(report: pytest.TestReport, item: pytest.Item, timed: LlmTime | None, er
             report.sections += cells([(m, timed.target_of(m)) for m in error.measurements], item)
 
 
-def _point_at_test(report: pytest.TestReport, error: BudgetFailure) -> None:
+def _point_at_test(report: pytest.TestReport, error: BaseException) -> None:
     """Let `--tb=line`, JUnit and the last lines name the test and the limit, not where this plugin raised."""
     crash = getattr(report.longrepr, "reprcrash", None)
     if crash is not None:

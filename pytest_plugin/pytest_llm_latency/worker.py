@@ -67,6 +67,8 @@ class GateWorker:
         self._job, self._baton = job, baton
         self._own = Path(job.own)
         self.problem = ""
+        self._is_running = False
+        self._of_subtest = ""
 
     @pytest.hookimpl(trylast=True)
     def pytest_addoption(self, parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
@@ -132,6 +134,20 @@ class GateWorker:
         self._baton.again(nodeid)
         self._baton.reported(nodeid, BEGUN)
 
+    @pytest.hookimpl(optionalhook=True, tryfirst=True)
+    def pytest_timeout_set_timer(self) -> bool:
+        """Set no alarm of pytest-timeout's: much of a test's time here is the other side's, which has patience."""
+        return True
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_call(self) -> Generator[None, None, None]:
+        """Tell subtests, which are reported while their test is running, from it."""
+        self._is_running, self._of_subtest = True, ""
+        try:
+            yield
+        finally:
+            self._is_running = False
+
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
@@ -142,12 +158,15 @@ class GateWorker:
         is_ours = isinstance(error, Released | TooFewCallsError)
         # It passed, which only the outer run may hold against it.
         is_ours |= error is None and report.longreprtext.startswith(_OF_STRICT_XPASS)
-        if report.failed and not is_ours:
-            self._baton.reported(item.nodeid, "failed", f"{_last(report.longreprtext)}{self._hint(error)}")
+        failure = f"{_last(report.longreprtext)}{self._hint(error)}" if report.failed and not is_ours else ""
+        if self._is_running:
+            self._of_subtest = self._of_subtest or failure
+        elif report.failed and not is_ours:
+            self._baton.reported(item.nodeid, "failed", failure)
         elif report.skipped and not is_ours:
             self._baton.reported(item.nodeid, "skipped", _why_skipped(report))
         elif report.when == "call":
-            self._baton.reported(item.nodeid, "passed")
+            self._baton.reported(item.nodeid, "failed" if self._of_subtest else "passed", self._of_subtest)
         return report
 
     @pytest.hookimpl(wrapper=True)
@@ -155,6 +174,10 @@ class GateWorker:
         """Keep what went wrong in pytest itself."""
         self.problem = _last(str(excrepr))
         return (yield)
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Keep who has ended the run: pytest.exit() in a test, for one."""
+        self.problem = f"{type(excinfo.value).__name__}: {excinfo.value}".removesuffix(": ")
 
     def _hint(self, error: BaseException | None) -> str:
         """What to do about a file that only the other tree has."""

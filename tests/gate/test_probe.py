@@ -85,7 +85,8 @@ def test_an_interrupt_keeps_the_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(module, "sides_of", sides_of)
     found = probe(None, has_model=False, time_budget_s=1000.0)  # type: ignore[arg-type]  # goes to the stand-in only
-    assert (False, 1, ("interrupted", "a note")) == (found.complete, len(found.ratios), found.notes)
+    assert (False, 1, ("interrupted", "a note")) == (found.complete, len(found.ratios), found.notes[:2])
+    assert found.notes[2].startswith("torch or transformers is not installed")
     assert ("plain Python", False, [TEST]) == (found.work, seen["has_model"], list(seen["plants"]))
     assert math.isclose(0.0, found.ratios[0].own, abs_tol=1e-12)
 

@@ -132,7 +132,23 @@ def test_a_side_that_is_always_slower_is_found_out() -> None:
     """Unchanged code that reads +8 %: a false alarm, and a word that chance hardly does that."""
     found = concluded_from(*(around(share, 0.01, 26) for share in (0.08, 0.11, 0.14, 0.18)))
     assert (FAILS, ("2 of 2 whole gates called unchanged code too slow",)) == (found.outcome, found.reasons)
-    assert ("unchanged code read +8.0% over all pairs, and chance alone hardly does that",) == found.notes
+    assert ("unchanged code read +8.0 % over all pairs, which chance hardly does",) == found.notes
+
+
+def test_a_lean_is_found_out_before_a_gate_is_whole() -> None:
+    """Eight pairs at +8 %: the first six alarm and nothing has confirmed it, but chance hardly does that either."""
+    found = concluded_from(*(around(share, 0.01, 8) for share in (0.08, 0.11, 0.14, 0.18)))
+    words = "unchanged code read +8.0 % over all pairs, which chance hardly does"
+    assert (FAILS, (words,), 0) == (found.outcome, found.reasons, found.kinds[0].whole)
+
+
+def test_a_small_lean_is_noted_and_the_gate_works() -> None:
+    """+1 % with a spread of 0.5 % over 26 pairs: no chance, and no alarm."""
+    found = concluded_from(*(around(share, 0.005, 26) for share in (0.01, 0.04, 0.07, 0.11)))
+    assert (WORKS, ("unchanged code read +1.0 % over all pairs, which chance hardly does",)) == (
+        found.outcome,
+        found.notes,
+    )
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,9 @@ def test_same_unexpectedly(llmtime): ...
 @xfail(reason="known to be broken")
 def test_broken_as_expected(llmtime): ...
 
+@xfail(raises=AssertionError)
+def test_broken_otherwise_than_expected(llmtime): ...
+
 def test_gives_up(llmtime): ...
 
 @pytest.mark.skip(reason="not today")
@@ -58,6 +61,7 @@ def test_xfail_and_skip_are_those_of_any_test(suite: Suite, written: Written) ->
         test_slow_as_expected=Timed(share=0.5),
         test_slow_as_expected_by_its_kind=Timed(share=0.5),
         test_broken_as_expected=skips("base", "head", words="xfailed: known to be broken"),
+        test_broken_otherwise_than_expected=fails("head", words="E   OSError: no\n\ntest_it.py:9: OSError"),
         test_gives_up=skips("base", "head", words="xfailed: not on this GPU"),
         test_not_run=skips("base", "head", words="xfailed: [NOTRUN] crashes"),
         **skip,
@@ -68,6 +72,7 @@ def test_xfail_and_skip_are_those_of_any_test(suite: Suite, written: Written) ->
         "test_same_against_the_rule": "FAILED",
         "test_same_unexpectedly": "XPASS",
         "test_broken_as_expected": "XFAIL",
+        "test_broken_otherwise_than_expected": "FAILED",
         "test_gives_up": "XFAIL",
         "test_skip": "SKIPPED",
         "test_skipif": "SKIPPED",

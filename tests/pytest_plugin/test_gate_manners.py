@@ -1,4 +1,4 @@
-"""Real gates among what else a pytest run has: options, plugins, conftests, fixtures, event loops and signals."""
+"""Real gates among what else a pytest run has: its options, the project's plugins, conftests and fixtures, signals."""
 
 from __future__ import annotations
 
@@ -12,43 +12,14 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.pytest_plugin.gates import Project, Seen
-
-# In a worker: its options, and what is left of what would disturb it.
-CONFTEST = """
-import json, os, sys
-import pytest
-
-@pytest.fixture
-def note(request):
-    def write(**facts):
-        with open(os.environ["NOTES"], "a") as file:
-            file.write(json.dumps({"who": "", "test": request.node.name, **facts}) + "\\n")
-    return write
-"""
-WORK = "def work():\n    return sum(range(20_000))\n"
-FEW = ("--latency-undecided=pass",)
+from tests.pytest_plugin.gates import Project
+from tests.pytest_plugin.noted_gates import CONFTEST, FEW, WORK, gate, noting, require_gated
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A repository with one commit: a package, and how its tests take notes."""
-    project = Project(tmp_path, monkeypatch)
-    return project.commit({"pkg.py": WORK, "tests/conftest.py": CONFTEST, ".gitignore": "ignored.*\n"}, tag="base")
-
-
-def gate(project: Project, source: str, *arguments: str, **env: str) -> Seen:
-    """Gate a test file of the head for one pair, which is too few to decide and may be."""
-    project.write({"tests/test_it.py": source})
-    return project.gate(*FEW, *arguments, env=env)
-
-
-def require_gated(project: Project, seen: Seen, tests: int, workers: int = 2) -> None:
-    """Every test was timed on both sides and waits for more pairs; nothing is left."""
-    assert 0 == seen.code, seen.text
-    assert f"{tests} undecided" in seen.text.splitlines()[-1], seen.text
-    assert workers * tests == len(seen.notes), seen.text
-    assert [] == project.left()
+    return noting(tmp_path, monkeypatch)
 
 
 OPTIONS = """
@@ -121,13 +92,6 @@ def test_a_pytest_with_more_or_less_than_usual(project: Project, arguments: Sequ
     assert (0, 2) == (seen.code, len(seen.notes)), seen.text
     assert ("no:terminal" in arguments) or "UNDECIDED" in seen.text
     assert [] == project.left()
-
-
-def test_every_installed_plugin(project: Project) -> None:
-    """Found by their entry points, as in most projects."""
-    ini = "[pytest]\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n"
-    project.write({"pytest.ini": ini})
-    require_gated(project, gate(project, STRICT, PYTEST_DISABLE_PLUGIN_AUTOLOAD=""), 1)
 
 
 PLUGINS = {
@@ -261,123 +225,7 @@ def test_fixtures_of_every_kind(project: Project) -> None:
     assert "test_method again" in seen.text
 
 
-ASYNC = """
-import asyncio
-import pkg, pytest, pytest_asyncio
-
-async def stream():
-    for token in range(3):
-        await asyncio.sleep(0)
-        yield pkg.work()
-
-async def chat():
-    await asyncio.sleep(0)
-    pkg.work()
-
-@pytest_asyncio.fixture
-async def client():
-    yield chat
-
-{mark}
-async def test_chat(llmtime, note, client):
-    note()
-    await llmtime(client)
-
-{mark}
-async def test_stream(llmtime, note):
-    await llmtime(stream)
-    note()
-
-{mark}
-async def test_sync_inside(llmtime, note):
-    llmtime(pkg.work)
-    note()
-"""
-
-
-@pytest.mark.parametrize("mode", ["strict", "auto"])
-def test_event_loops_of_pytest_asyncio(project: Project, mode: str) -> None:
-    """Coroutines are run in the workers only; here none is left that was never awaited."""
-    project.write({"pytest.ini": "[pytest]\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n"})
-    source = ASYNC.format(mark="@pytest.mark.asyncio" if mode == "strict" else "")
-    require_gated(project, gate(project, source, "-p", "asyncio", f"--asyncio-mode={mode}"), 3)
-
-
-RERUN = """
-import pkg
-
-def test_reruns(llmtime, note):
-    note()
-    llmtime(pkg.work)
-    raise ValueError("flaky")
-"""
-
-
-@pytest.mark.parametrize("how", ["option", "ini", "marker"])
-def test_reruns_are_not_the_workers(project: Project, how: str) -> None:
-    """A failure in a worker is one, and the outer run's second try hears of the same gate."""
-    pytest.importorskip("pytest_rerunfailures", reason="reruns need it: pip install -e '.[all,dev]'")
-    project.write({"pytest.ini": f"[pytest]\n{'reruns = 2' if how == 'ini' else ''}\n"})
-    source = (
-        RERUN.replace("def test", "import pytest\n@pytest.mark.flaky(reruns=2)\ndef test") if how == "marker" else RERUN
-    )
-    arguments = ["--reruns=2"] if how == "option" else []
-    seen = gate(project, source, "-p", "rerunfailures", *arguments, QUICK_PAIRS="2")
-    assert (1, 4) == (seen.code, len(seen.notes)), seen.text
-    assert "1 failed, 2 rerun" in seen.text.splitlines()[-1]
-
-
-TRACED = """
-import sys
-import pkg
-
-def test_traced(llmtime, note):
-    note(coverage="coverage" in sys.modules, tracer=str(sys.gettrace()))
-    llmtime(pkg.work)
-
-def test_plain():
-    pkg.work()
-"""
-
-
-def test_coverage_stays_out_of_the_workers(project: Project) -> None:
-    """It would slow what is timed; of the outer run it is reported."""
-    pytest.importorskip("pytest_cov", reason="coverage needs it: pip install -e '.[all,dev]'")
-    project.write({".coveragerc": "[run]\npatch = subprocess\n"})
-    seen = gate(project, TRACED, "-p", "pytest_cov", "--cov=pkg", "--cov-report=term")
-    assert 0 == seen.code, seen.text
-    assert 2 * [(False, "None")] == [(note["coverage"], note["tracer"]) for note in seen.notes]
-    assert any(line.split()[:1] == ["pkg.py"] and "100%" in line for line in seen.text.splitlines()), seen.text
-
-
-SEED = """
-import random
-import pkg
-
-def test_random(llmtime, note, request):
-    note(seed=request.config.getoption("randomly_seed"))
-    llmtime(pkg.work)
-"""
-LOT = """
-import random
-
-def pytest_addoption(parser):
-    parser.addoption("--randomly-seed", dest="randomly_seed", default=None, type=int)
-
-def pytest_configure(config):
-    if config.option.randomly_seed is None:
-        config.option.randomly_seed = random.SystemRandom().getrandbits(32)
-"""
-
-
-def test_both_sides_draw_the_same_lots(project: Project) -> None:
-    """The seed that pytest-randomly has drawn for this run, or the sides would be asked for different work."""
-    project.write({"conftest.py": LOT})
-    seen = gate(project, SEED, QUICK_PAIRS="2")
-    require_gated(project, seen, 1, workers=4)
-    assert 1 == len({note["seed"] for note in seen.notes})
-
-
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no such signal")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_it_with_what_is_known(project: Project, number: signal.Signals) -> None:
@@ -396,4 +244,75 @@ def test_a_signal_ends_it_with_what_is_known(project: Project, number: signal.Si
     assert "PARTIAL: interrupted; this is what 1 pair can tell" in seen.text
     found = json.loads((project.top / "ignored.json").read_text())
     assert (False, "interrupted", 1) == (found["complete"], found["stopped_because"], found["pairs"])
+    assert [] == project.left()
+
+
+def test_a_test_that_ends_its_run(project: Project) -> None:
+    """In a worker it ends that alone; what it has said is told, and the tests before it keep their times."""
+    source = STRICT + '\ndef test_leaves(llmtime):\n    pytest.exit("no licence left")\n'
+    seen = gate(project, source, "-v")
+    assert 1 == seen.code
+    assert "FAILED tests/test_it.py::test_leaves - it fails in the gate's workers: " in seen.text
+    assert "the head could not run it: Exit: no licence left" in seen.text
+    assert "test_strict UNDECIDED" in seen.text
+    assert [] == project.left()
+
+
+def test_a_debugger_finds_nobody(project: Project) -> None:
+    """Whoever left a breakpoint behind is told, and no worker waits for a keyboard."""
+    seen = gate(
+        project, STRICT + "\ndef test_stops(llmtime):\n    breakpoint()\n    llmtime(pkg.work)\n", "-v", "--pdb"
+    )
+    assert "test_strict UNDECIDED" in seen.text
+    assert "it fails in the gate's workers: " in seen.text and "Quit" in seen.text, seen.text
+    assert [] == project.left()
+
+
+SUBTESTS = """
+import unittest
+import pkg, pytest
+
+@pytest.mark.parametrize("bad", [3, 1])
+def test_subtests(llmtime, subtests, bad):
+    for number in (0, 1, 2):
+        with subtests.test(number=number):
+            llmtime(pkg.work, name=f"number {number}")
+            assert number != bad
+
+class TestOld(unittest.TestCase):
+    @pytest.fixture(autouse=True)
+    def _inject(self, llmtime):
+        self.llmtime = llmtime
+
+    def test_old(self):
+        for number in (0, 1, 2):
+            with self.subTest(number=number):
+                self.llmtime(pkg.work)
+                self.assertNotEqual(number, 1)
+"""
+
+
+@pytest.mark.skipif(pytest.version_tuple < (9,), reason="subtests have come with pytest 9")
+def test_a_subtest_that_fails_fails_its_test(project: Project) -> None:
+    """As it does without a gate; the other subtests are timed all the same."""
+    seen = gate(project, SUBTESTS, "-v")
+    lines = [line.partition("::")[2] for line in seen.text.splitlines() if line.endswith("%]")]
+    words = [line.split()[:2] for line in lines]
+    assert [
+        ["test_subtests[3]", "UNDECIDED"],
+        ["test_subtests[1]", "FAILED"],
+        ["TestOld::test_old", "FAILED"],
+    ] == words, seen.text
+    assert "it fails in the gate's workers: assert 1 != 1" in seen.text
+    assert all(f"test_subtests[1] number {number}" in seen.text for number in (0, 1, 2))
+
+
+def test_a_project_that_no_worker_can_load(project: Project) -> None:
+    """What it says is told, and not that the two sides are the same."""
+    conftest = "import sys\nif sys.argv[0] == '-c':\n    raise RuntimeError('only from a shell')\n"
+    project.write({"conftest.py": conftest})
+    seen = gate(project, STRICT)
+    assert int(pytest.ExitCode.USAGE_ERROR) == seen.code
+    assert "ERROR: the gate against base did not run: the head could not run its tests: " in seen.text
+    assert "RuntimeError: only from a shell" in seen.text
     assert [] == project.left()

@@ -203,6 +203,14 @@ def test_options_are_explained(suite: Suite) -> None:
     assert "  --latency-require-baseline" in text
 
 
+def test_the_off_switch_takes_the_options_along(suite: Suite) -> None:
+    """-p no:llm_latency with a base is a usage error of pytest's own, and never a green run without a gate."""
+    (suite.pytester.path / "test_it.py").write_text(PLAIN)
+    result = suite.pytester.runpytest_subprocess("-p", "no:llm_latency", GATE)
+    assert USAGE == result.ret
+    result.stderr.fnmatch_lines(["*unrecognized arguments: --latency-base=main*"])
+
+
 def test_a_gate_that_refuses_leaves_no_result(suite: Suite, written: Written, tmp_path: Path) -> None:
     """Neither a table nor a report: pairs that were not what they should be tell nothing."""
 

@@ -119,7 +119,7 @@ def test_too_few_pairs_say_how_many() -> None:
         (
             {"outcome": UNTOLD, "reasons": ("the probe gave 2 pairs",), "findings": ()},
             "Whether a gate at 5 % is fine here could not be told: the probe gave 2 pairs. More time"
-            " (--time-budget 30s) or `llm-latency selftest` would tell.",
+            " (--time-budget, up to 30s) or `llm-latency selftest` would tell.",
         ),
         (
             {"complete": False, "findings": ()},
