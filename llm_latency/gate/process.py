@@ -159,7 +159,11 @@ class _Watched:
 
     def has_ended(self, timeout_s: float) -> bool:
         """Whether the process itself ends in time; where nothing tells, the end of its channel is taken for it."""
-        return self._process is None or bool(select.select([self._process], [], [], timeout_s)[0])
+        if self._process is None:
+            return True
+        alone = select.poll()
+        alone.register(self._process, select.POLLIN)
+        return bool(alone.poll(1e3 * timeout_s))
 
     def close(self) -> None:
         """Let go of the process."""
@@ -243,7 +247,7 @@ class Launcher:
             raise UsageError("a gate needs to start processes as POSIX systems do; on this system there is none yet")
         self.folder = folder
         self._python = python
-        self._environment = dict(environment)
+        self.environment = dict(environment)
         self._count = 0
         self.server: Server | None = None
         # Not on macOS, whose frameworks end a process that was forked after they were loaded (CPython's bpo-33725).
@@ -255,7 +259,7 @@ class Launcher:
             return
         try:
             log = self.folder / "server.log"
-            self.server = Server(prepared, log=log, python=self._python, environment=self._environment)
+            self.server = Server(prepared, log=log, python=self._python, environment=self.environment)
         except OSError:
             self.may_fork = False
         if self.server is not None and not self.server.is_up():
@@ -271,12 +275,12 @@ class Launcher:
         self._count += 1
         log = self.folder / f"{job.side}-{self._count}.log"
         try:
-            return Worker(job, log=log, server=self.server, python=self._python, environment=self._environment)
+            return Worker(job, log=log, server=self.server, python=self._python, environment=self.environment)
         except OSError as error:
             if self.server is None:
                 raise UsageError(f"a worker could not be started with {self._python}: {error}") from error
         self.spawn_only()
-        return Worker(job, log=log, server=None, python=self._python, environment=self._environment)
+        return Worker(job, log=log, server=None, python=self._python, environment=self.environment)
 
     def close(self) -> None:
         """End the server."""

@@ -30,6 +30,8 @@ _CHECK = (
     "import sys, llm_latency, llm_latency.gate.worker, pytest_llm_latency.worker;"
     " print(sys.version.split()[0], llm_latency.__version__)"
 )
+# As much as an import of pytest from a cold network disk may take.
+_ASKING_S = 120.0
 
 
 class TwoRefs(msgspec.Struct, frozen=True, kw_only=True):
@@ -219,7 +221,7 @@ def _asked(python: str, environment: Mapping[str, str]) -> list[str]:
             encoding="utf-8",
             errors="replace",
             check=False,
-            timeout=120,
+            timeout=_ASKING_S,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UsageError(f"{python} does not run: {error}") from error

@@ -49,13 +49,11 @@ class Sides:
 
     def play(self, tests: Sequence[str], on_test: Callable[[str], None] = lambda _: None) -> Played:
         """One pair of fresh processes over these tests."""
-        if self.is_in_turn:
-            return self._in_turn(tests, on_test)
-        played = self._together(tests, on_test)
+        played = self._in_turn(tests, on_test) if self.is_in_turn else self._together(tests, on_test)
         if played is None:
             self.is_in_turn = True
             self.notes.append("memory has no room for both sides at once, so they run one after the other")
-            return self._in_turn(tests, on_test)
+            return self.play(tests, on_test)
         if played.lost is not None and not played.lost.test and self.is_forked:
             self.notes.append("forked workers did not start well, so they are spawned from now on")
             for launcher in self._launchers.values():

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from llm_latency.errors import UsageError
+from llm_latency.gate import worktree as module
 from llm_latency.gate.worktree import worktree
 
 Git = Callable[..., str]
@@ -105,24 +109,39 @@ def test_outside_of_a_repository(tmp_path: Path) -> None:
         pytest.fail("there is none")
 
 
-def test_submodules_are_refused_with_the_remedy(repository: Path) -> None:
-    """A second checkout would not have them."""
+@pytest.mark.parametrize("shared", [["inner"], ["."], ["sub", "./inner/"]])
+def test_submodules_are_refused_with_the_remedy(repository: Path, shared: list[str]) -> None:
+    """A second checkout would not have them; where both sides share them, that is no matter."""
     run(repository, "submodule", "--quiet", "add", repository.as_uri(), "inner")
     commit(repository, "with a submodule")
-    with pytest.raises(UsageError, match="git submodule update --init"), worktree(repository, "main"):
+    with pytest.raises(UsageError, match=r"submodules \(inner\).*--latency-share"), worktree(repository, "main"):
         pytest.fail("it is not complete")
+    with worktree(repository, "main", shared=shared) as base:
+        assert [] == list((base.path / "inner").iterdir())
     with worktree(repository, "old"):  # which has none
         pass
+    assert [] == left(repository)
 
 
-def test_lfs_without_its_program_is_refused(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The checkout would hold pointers."""
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_lfs_without_its_program_is_refused(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, is_installed: bool
+) -> None:
+    """The checkout would hold pointers, also where git does not know the program that is there."""
     (repository / "sub" / ".gitattributes").write_text("*.bin filter=lfs diff=lfs merge=lfs -text\n")
     commit(repository, "with lfs")
-    if subprocess.run(["git", "lfs", "version"], capture_output=True, check=False).returncode == 0:
-        pytest.skip("git-lfs is installed here")
+    tools = repository.parent / "bin"
+    tools.mkdir()
+    (tools / "git-lfs").write_text(f"#!/bin/sh\nexit {0 if is_installed else 1}\n")
+    (tools / "git-lfs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tools), prepend=os.pathsep)
     with pytest.raises(UsageError, match="git lfs install"), worktree(repository, "main"):
         pytest.fail("it is not complete")
+    run(repository, "config", "filter.lfs.smudge", "cat")
+    if is_installed:
+        with worktree(repository, "main"):
+            pass
+    assert [] == left(repository)
 
 
 def test_an_error_inside_leaves_nothing(repository: Path) -> None:
@@ -134,16 +153,139 @@ def test_an_error_inside_leaves_nothing(repository: Path) -> None:
 
 
 def test_what_a_killed_gate_has_left_is_taken_away_by_the_next(repository: Path) -> None:
-    """That of a process that is gone; what a running one uses stays."""
+    """That of a process that is gone, registered with git or not; what a running one uses stays."""
     temporary = repository.parent / "tmp"
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    for process, name in ((gone.pid, "dead"), (os.getppid(), "alive")):
-        run(repository, "worktree", "add", "-q", "--detach", str(temporary / f"llm-latency-gate-{process}-{name}/base"))
+    names = {
+        name: f"llm-latency-gate-{process}-{name}" for process, name in ((gone.pid, "dead"), (os.getppid(), "alive"))
+    }
+    for name in names.values():
+        run(repository, "worktree", "add", "-q", "--detach", str(temporary / name / "base"))
+    (temporary / f"llm-latency-gate-{gone.pid}-empty").mkdir()
+    (temporary / "llm-latency-gate-of-somebody").mkdir()
     with worktree(repository, "old"):
         pass
-    assert [f"llm-latency-gate-{os.getppid()}-alive"] == [path.name for path in temporary.iterdir()]
+    assert sorted([names["alive"], "llm-latency-gate-of-somebody"]) == sorted(path.name for path in temporary.iterdir())
     assert 2 == len(run(repository, "worktree", "list").splitlines())
+
+
+def test_a_lock_tells_more_than_a_process_id(repository: Path) -> None:
+    """Which a process in another container has too, or a new one by now."""
+    temporary = repository.parent / "tmp"
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    held, free = temporary / f"llm-latency-gate-{gone.pid}-held", temporary / f"llm-latency-gate-{os.getppid()}-free"
+    for folder in (held, free):
+        folder.mkdir()
+        (folder / "in-use").touch()
+    with (held / "in-use").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with worktree(repository, "old") as base:
+            assert {held, base.path.parent} == set(temporary.iterdir())
+    with worktree(repository, "old"):
+        pass
+    assert [] == left(repository)
+
+
+@pytest.mark.parametrize("error", [OSError(30, "Read-only file system"), FileNotFoundError(2, "No usable folder")])
+def test_no_temporary_folder(repository: Path, monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
+    """It is said where one can be named."""
+
+    def refuse(**_: str) -> str:
+        raise error
+
+    monkeypatch.setattr("tempfile.mkdtemp", refuse)
+    with pytest.raises(UsageError, match=f"{error.strerror}.*set TMPDIR"), worktree(repository, "old"):
+        pytest.fail("there is no place for it")
+
+
+def test_git_that_cannot_be_run(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or that takes for ever, which ends with all that it has started."""
+    started = repository.parent / "started"
+    run(repository, "config", "filter.slow.smudge", f"sh -c 'echo $$ >{started}; sleep 600'")
+    run(repository, "config", "filter.slow.clean", "cat")
+    (repository / ".gitattributes").write_text("code.py filter=slow\n")
+    commit(repository, "slow")
+    monkeypatch.setattr(module, "_LONGEST_S", 1.0)
+    with pytest.raises(UsageError, match=r"git worktree was not done after 1\.0 s"), worktree(repository, "main"):
+        pytest.fail("it is not there")
+    assert [] == left(repository)
+    process = int(started.read_text())
+    end = time.monotonic() + 60
+    while Path(f"/proc/{process}").exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not Path(f"/proc/{process}").exists()
+    with pytest.raises(UsageError, match="could not be run: Argument list too long"):
+        module._tried(repository, "x" * (1 << 22))
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("", "no reason was given"),
+        ("warning: a\nlast", "last"),
+        ("error: b\nfatal: c\nhint: d", "fatal: c"),
+        ("hint\nerror: b", "error: b"),
+    ],
+)
+def test_what_git_has_died_of(words: str, reason: str) -> None:
+    """Its own mark before the last line, which may be a hint."""
+    assert reason == module._reason(subprocess.CompletedProcess([], 1, "", words))
+
+
+def test_names_of_changed_files(repository: Path) -> None:
+    """As they are: with umlauts, blanks and arrows, moved, removed and new; and nothing is written on the way."""
+    for name in ("ünder score.py", "a -> b.py"):
+        (repository / name).touch()
+    run(repository, "mv", "sub/new.py", "sub/moved.py")
+    (repository / "code.py").unlink()
+    index = (repository / ".git" / "index").read_bytes()
+    os.utime(repository / "sub" / "moved.py")
+    with worktree(repository, "old") as base:
+        expected = {"ünder score.py", "a -> b.py", "sub/new.py", "sub/moved.py", "code.py"}
+        assert expected == set(base.changed)
+    assert index == (repository / ".git" / "index").read_bytes()
+
+
+def test_variables_of_a_hook(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They name another repository, and git's settings in the environment are kept."""
+    with monkeypatch.context() as hook:
+        for name in ("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR"):
+            hook.setenv(name, "/nowhere")
+        hook.setenv("GIT_LFS_SKIP_SMUDGE", "1")
+        settings = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "alias.told", "GIT_CONFIG_VALUE_0": "!env"}
+        for name, value in settings.items():
+            hook.setenv(name, value)
+        told = module._tried(repository, "told").stdout
+        assert "GIT_LFS_SKIP_SMUDGE" not in told and "GIT_CONFIG_VALUE_0=!env" in told and "=/nowhere" not in told
+        with worktree(repository, "old") as base:
+            assert base.head is not None and base.head != base.commit
+    assert [] == left(repository)
+
+
+def test_before_the_first_commit(tmp_path: Path) -> None:
+    """There is nothing to compare with."""
+    run(tmp_path, "init", "-q")
+    with pytest.raises(UsageError, match="there is no commit 'HEAD' here"), worktree(tmp_path, "HEAD"):
+        pytest.fail("there is none")
+
+
+def test_a_name_that_is_none(repository: Path) -> None:
+    """No program can be given it."""
+    with pytest.raises(UsageError, match="no name has such a character"), worktree(repository, "a\0b"):
+        pytest.fail("there is none")
+
+
+def test_what_comes_with_the_checkout(repository: Path) -> None:
+    """A folder for what a gate writes, gone with it; it lies behind no link."""
+    link = repository.parent / "link"
+    link.symlink_to(repository.parent / "tmp")
+    tempfile.tempdir = str(link)
+    with worktree(repository, "old") as base:
+        assert base.scratch.is_dir() and base.path.resolve() == base.path
+        (base.scratch / "file").touch()
+    assert [] == left(repository)
 
 
 def test_two_gates_at_once(repository: Path) -> None:

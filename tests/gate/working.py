@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from llm_latency.gate.message import Finished, Job, Message, Reported
 from llm_latency.gate.process import Worker
 from llm_latency.gate.worker import Baton
@@ -27,6 +29,11 @@ def job(function: Callable[[Job, Baton], str | None], *, scratch: Path | None = 
         trees=(),
         scratch=None if scratch is None else str(scratch),
     )
+
+
+def changed(asked: Job, **changes: Any) -> Job:
+    """A job with some of its fields changed."""
+    return msgspec.structs.replace(asked, **changes)
 
 
 def environment(*folders: Path) -> dict[str, str]:
