@@ -142,7 +142,7 @@ class Imports(MetaPathFinder):
 
     def _found_by_none(self, fullname: str, path: Sequence[str] | None) -> ModuleSpec | None:
         if path is None:
-            return self._own_alone(fullname, [*self._mapped(sys.path), *self._roots])
+            return self._own_alone(fullname, [*self._mapped(_entries()), *self._roots])
         for folder in path:
             inside = self.trees.inside(self.trees.place(os.path.join(folder, fullname.rpartition(".")[2])))
             if inside is None:
@@ -159,7 +159,7 @@ class Imports(MetaPathFinder):
         """An own module that would come before an installed one, where the other tree has it no more."""
         if not INSTALLED.intersection(installed.parts):
             return None
-        entries = list(sys.path)
+        entries = _entries()
         last = next((at for at, entry in enumerate(entries) if entry and installed.is_relative_to(real(entry))), 0)
         return self._own_alone(name, self._mapped(entries[:last]))
 
@@ -176,7 +176,7 @@ class Imports(MetaPathFinder):
     def _only_here(self, name: str) -> ModuleSpec | None:
         """A top-level module that the other tree has at another place: one side has moved it."""
         project = self.trees.own / self.trees.project
-        for root in dict.fromkeys((*self._mapped(sys.path), *self._roots, project, project / "src")):
+        for root in dict.fromkeys((*self._mapped(_entries()), *self._roots, project, project / "src")):
             if (spec := _in_folder(name, root)) is not None:
                 self._roots[root] = None
                 return spec
@@ -280,6 +280,11 @@ def inventory() -> dict[str, str]:
 def _versions(names: Iterable[str]) -> dict[str, str]:
     loaded = ((name, sys.modules.get(name)) for name in names)
     return {name: str(getattr(module, "__version__", "unknown")) for name, module in loaded if module is not None}
+
+
+def _entries() -> list[str]:
+    """sys.path without what Python passes over: somebody's Path objects."""
+    return [entry for entry in sys.path if isinstance(entry, str)]
 
 
 def _found(

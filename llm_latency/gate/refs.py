@@ -99,16 +99,22 @@ def opened(refs: TwoRefs) -> Iterator[Opened]:
 
 @contextmanager
 def _ended_by_signals() -> Iterator[Callable[[], None]]:
-    """Let what would end this process at once raise KeyboardInterrupt, as Ctrl-C does, until the given call."""
-    is_quiet = False
+    """Let what would end this process at once raise KeyboardInterrupt, as Ctrl-C does, but not after the given call.
+
+    One that comes later, while all is taken down, ends the process after that.
+    """
+    is_quiet, is_over, late = False, False, 0
 
     def be_quiet() -> None:
         nonlocal is_quiet
         is_quiet = True
 
     def interrupt(number: int, _: object) -> None:
-        if not is_quiet:
-            be_quiet()
+        nonlocal is_over, late
+        if is_quiet:
+            late = number
+        elif not is_over:
+            is_over = True
             raise KeyboardInterrupt(signal.Signals(number).name)
 
     before: dict[int, Any] = {}
@@ -121,6 +127,8 @@ def _ended_by_signals() -> Iterator[Callable[[], None]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        if late and not is_over:
+            os.kill(os.getpid(), late)
 
 
 def _jobs(refs: TwoRefs, base: Worktree) -> Callable[[str, Sequence[str], bool], Job]:
@@ -128,7 +136,9 @@ def _jobs(refs: TwoRefs, base: Worktree) -> Callable[[str, Sequence[str], bool],
     trees = (str(top), str(base.path))
     home = base.path if refs.are_tests_of_base else top
     project = refs.project.resolve().relative_to(top)
-    path = tuple(str(_in(home, Path(entry), top)) if entry else "" for entry in refs.path)
+    # Python passes over what is no text, such as somebody's Path objects.
+    entries = (entry for entry in refs.path if isinstance(entry, str))
+    path = tuple(str(_in(home, Path(entry), top)) if entry else "" for entry in entries)
     # Another interpreter has its own packages; of the head's path it needs what lies in the project, and where the
     # project is only installed there, its root, after all else.
     of_project = tuple(entry for entry in path if not outside([entry], trees))

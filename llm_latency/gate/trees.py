@@ -65,7 +65,7 @@ def outside(path: Iterable[str], trees: Sequence[str]) -> list[str]:
     real = tuple(Path(os.path.realpath(tree)) for tree in trees)
     systems = _systems(real)
     found = []
-    for entry in filter(None, path):
+    for entry in (entry for entry in path if entry and isinstance(entry, str)):
         place = Path(os.path.realpath(entry))
         tree = next((tree for tree in real if place.is_relative_to(tree)), None)
         is_library = tree is not None and INSTALLED.intersection(place.relative_to(tree).parts)

@@ -187,5 +187,8 @@ def die_with_parent(parent: int) -> None:
         import ctypes
 
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, _SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
+    if os.getppid() != parent:  # it is gone, or an interpreter is a script that has started this one
+        try:
+            os.kill(parent, 0)
+        except ProcessLookupError:
+            os._exit(1)

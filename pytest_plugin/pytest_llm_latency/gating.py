@@ -74,6 +74,12 @@ def run_gate(session: pytest.Session, *, tell: Callable[[Progress], None]) -> No
         _run(config, items, settings, tell)
     except LLMLatencyError as error:
         raise pytest.UsageError(f"the gate against {settings.base} did not run: {error}") from error
+    tested = config.stash[RESULT].tests
+    if all(one.word == SKIPPED for one in tested):
+        raise pytest.UsageError(
+            f"--latency-base={settings.base} was asked for and every timed test was skipped on both sides"
+            f" ({'; '.join(tested[0].reasons)}): nothing was gated"
+        )
     for item in items:
         _replace(item, config.stash[RESULT], config)
 

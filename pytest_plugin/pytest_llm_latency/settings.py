@@ -95,6 +95,11 @@ class Settings(NamedTuple):
                 f"--latency-baseline={baseline} stores what this tree does, and --latency-base={base} compares two:"
                 " run pytest once for each"
             )
+        if config.getoption("latency_report") and base is None:
+            raise pytest.UsageError(
+                "--latency-report writes what a gate found, and there is none without --latency-base; for the numbers"
+                " of one run there is --junitxml"
+            )
         if require and baseline == "off" and base is None:
             raise pytest.UsageError(
                 "--latency-require-baseline needs something to compare with, and --latency-baseline=off leaves nothing"

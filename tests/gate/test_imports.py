@@ -29,7 +29,9 @@ class Two:
 
     def path(self, *entries: str) -> None:
         """Let sys.path be folders of the head, and then where packages are installed."""
-        self.monkeypatch.setattr(sys, "path", [*(str(self.head / entry) for entry in entries), str(self.others)])
+        odd = [self.base, b"/bytes"]  # which Python passes over
+        path = [*(str(self.head / entry) for entry in entries), *odd, str(self.others)]
+        self.monkeypatch.setattr(sys, "path", path)
 
     def write(self, base: Mapping[str, str] = {}, head: Mapping[str, str] = {}, others: Mapping[str, str] = {}) -> None:
         """Write files of both trees and among the installed packages."""

@@ -45,8 +45,12 @@ def write(top: Path, *names: str) -> None:
 
 
 def refs(top: Path, **others: Any) -> TwoRefs:
-    """Those of the service."""
-    given = {"start": top / "service", "path": ("", str(top / "lib"), "/elsewhere"), "arguments": {"argv": ["-q"]}}
+    """Those of the service; Python passes over what is no text."""
+    given = {
+        "start": top / "service",
+        "path": ("", str(top / "lib"), top, b"/bytes", "/elsewhere"),
+        "arguments": {"argv": ["-q"]},
+    }
     return TwoRefs(project=top / "service", ref="base", run="working:say", **{**given, **others})
 
 
@@ -156,6 +160,17 @@ def test_a_signal(top: Path, number: signal.Signals) -> None:
             os.kill(os.getpid(), number)
             pytest.fail("it was not heard")
     assert before is signal.getsignal(number)
+
+
+def test_a_signal_that_comes_late(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All has been measured and is taken down: the process ends after that."""
+    killed: list[tuple[int, int]] = []
+    kill = os.kill
+    monkeypatch.setattr(Sides, "close", lambda _: kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(os, "kill", lambda process, number: killed.append((process, number)))
+    with opened(refs(top)):
+        assert [] == killed
+    assert [(os.getpid(), signal.SIGTERM)] == killed
 
 
 def test_signals_of_others(top: Path) -> None:

@@ -161,14 +161,17 @@ def test_pinning(monkeypatch: pytest.MonkeyPatch, nowhere_pinned: list[tuple[int
 
 def test_it_does_not_outlive_who_has_started_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who is gone already when it begins; on other systems its channel tells."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
     program = "from llm_latency.gate.worker import die_with_parent as d; d({}); print('on')"
-    for parent, expected in (("1 << 20", ""), ("__import__('os').getppid()", "on\n")):
+    # The last one is there and has not started it: a script in the place of an interpreter has.
+    for parent, expected in ((gone.pid, ""), (os.getpid(), "on\n"), (os.getppid(), "on\n")):
         done = subprocess.run(
             [sys.executable, "-c", program.format(parent)], capture_output=True, text=True, check=False
         )
         assert expected == done.stdout, done.stderr
     monkeypatch.setattr(sys, "platform", "darwin")
-    die_with_parent(1 << 20)
+    die_with_parent(gone.pid)
 
 
 @pytest.fixture

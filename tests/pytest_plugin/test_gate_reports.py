@@ -101,7 +101,7 @@ def test_the_step_summary_is_appended_to(
 def test_no_gate_no_report(suite: Suite, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A run without a base leaves all of that alone."""
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
-    assert 0 == suite.run("def test_plain(): ...\n", "--latency-report=gate.json").code
+    assert 0 == suite.run("def test_plain(): ...\n", "-o", "latency_report=gate.json").code
     assert not (suite.pytester.path / "gate.json").exists()
     assert not (tmp_path / "summary.md").exists()
 

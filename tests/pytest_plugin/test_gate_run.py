@@ -11,7 +11,7 @@ import pytest
 from llm_latency.errors import UsageError
 from llm_latency.gate.gate import Progress
 from pytest_llm_latency import gating
-from tests.pytest_plugin.written_gates import GATE, Timed, gate
+from tests.pytest_plugin.written_gates import GATE, Timed, gate, skips
 
 if TYPE_CHECKING:
     from conftest import Suite
@@ -33,6 +33,21 @@ def test_a_gate_of_nothing_is_an_error(suite: Suite, written: Written, arguments
     assert seen.having(
         "ERROR: --latency-base=main was asked for and no selected test uses the llmtime fixture: nothing"
     )
+
+
+def test_a_gate_of_skipped_tests_is_an_error(suite: Suite, written: Written) -> None:
+    """Tests that this machine skips have compared nothing."""
+    skipped = {"test_one": skips("base", "head", words="no GPU here")}
+    seen = gate(suite, written, ONE, **skipped)
+    assert USAGE == seen.code
+    assert seen.having("every timed test was skipped on both sides (no GPU here): nothing was gated")
+
+
+def test_a_report_without_a_gate_is_an_error(suite: Suite) -> None:
+    """The file would never be there."""
+    seen = suite.run(PLAIN, "--latency-report=gate.md")
+    assert USAGE == seen.code
+    assert seen.having("--latency-report writes what a gate found, and there is none without --latency-base")
 
 
 @pytest.mark.parametrize("option", ["--collect-only", "--setup-only", "--setup-plan", "--fixtures", "--markers"])
