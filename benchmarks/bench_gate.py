@@ -31,7 +31,7 @@ from llm_latency.gate.decision import Rule, decide
 from llm_latency.gate.pair import SIDES, Rounds
 from llm_latency.gate.process import Launcher
 from llm_latency.gate.ratio import ratio
-from llm_latency.gate.selftest import job
+from llm_latency.gate.selftest.selftest import job
 from llm_latency.gate.sides import Sides
 from llm_latency.workloads.planted import Plant, calibrated, planted_call
 

@@ -14,7 +14,7 @@ from llm_latency.cli.parser import PROGRAM, duration
 from llm_latency.cli.quiet import quiet_libraries
 from llm_latency.cli.result import INTERRUPTED, NOT_DECIDED, PASSED, UNUSABLE
 from llm_latency.cli.shown import add_json, json_output, present, share
-from llm_latency.gate.doctor import FINE, SCHEMA, UNFIT, Checkup, checkup
+from llm_latency.gate.doctor.doctor import FINE, SCHEMA, UNFIT, Checkup, checkup
 from llm_latency.report.doctor import checkup_table
 from llm_latency.report.selftest import standing_line
 from llm_latency.report.status import StatusLine

@@ -13,8 +13,8 @@ from llm_latency.cli.quiet import quiet_libraries
 from llm_latency.cli.result import INTERRUPTED, NOT_DECIDED, PASSED, UNUSABLE
 from llm_latency.cli.shown import add_json, json_output, present, share
 from llm_latency.errors import TargetError
-from llm_latency.gate.selftest import has_models
-from llm_latency.gate.soundness import FAILS, SCHEMA, WORKS, Plan, Soundness, selftest
+from llm_latency.gate.selftest.selftest import has_models
+from llm_latency.gate.selftest.soundness import FAILS, SCHEMA, WORKS, Plan, Soundness, selftest
 from llm_latency.report.selftest import selftest_table, standing_line
 from llm_latency.report.status import StatusLine
 

@@ -6,9 +6,9 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from llm_latency.core.units import show
-from llm_latency.gate.doctor import FINE, UNFIT, Checkup, Supported
-from llm_latency.gate.finding import NOISY, OK, WORDS, Finding
-from llm_latency.gate.probe import Probe, Steadiness
+from llm_latency.gate.doctor.doctor import FINE, UNFIT, Checkup, Supported
+from llm_latency.gate.doctor.finding import NOISY, OK, WORDS, Finding
+from llm_latency.gate.doctor.probe import Probe, Steadiness
 from llm_latency.report.escape import plain
 from llm_latency.report.selftest import percent
 from llm_latency.report.text import LEAST_WIDTH, joined, wrapped

@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator
 
 from llm_latency.core.units import show
-from llm_latency.gate.rates import Rates, wilson
 from llm_latency.gate.result import FASTER, OK, TOO_SLOW
-from llm_latency.gate.soundness import FAILS, WORKS, Kind, Soundness
-from llm_latency.gate.trial import Standing
+from llm_latency.gate.selftest.rates import Rates, wilson
+from llm_latency.gate.selftest.soundness import FAILS, WORKS, Kind, Soundness
+from llm_latency.gate.selftest.trial import Standing
 from llm_latency.report.text import LEAST_WIDTH, aligned, joined, wrapped
 
 _HEADS = ("planted", "read in its pairs", "spread", "n", "whole gates", "right")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from llm_latency.core.measurement import Measurement
-from llm_latency.gate.promotion import Promotion
 from llm_latency.gate.result import FASTER, OK, TOO_SLOW, UNDECIDED
+from llm_latency.gate.stored.promotion import Promotion
 
 NOT_GATED, NOT_STORED, ACCEPTED = "NOT GATED", "NOT STORED", "ACCEPTED"
 # Which of several words speaks for a test.

@@ -96,7 +96,7 @@ class Keeper:
             self._lines += ["the run was interrupted: no row is stored"] if rows else []
             return True
         from llm_latency.errors import LLMLatencyError
-        from llm_latency.gate.store import Store, promotions_from
+        from llm_latency.gate.stored.store import Store, promotions_from
 
         store, is_whole = Store(self._root), True
         for module, own in promotions_from(rows).items():
@@ -113,7 +113,7 @@ class Keeper:
     def _keep_raw(self, raw: list[tuple[str, bytes]]) -> None:
         import secrets
 
-        from llm_latency.gate.runs import keep_run
+        from llm_latency.gate.stored.runs import keep_run
 
         name = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(4)}"
         try:

@@ -23,13 +23,13 @@ from llm_latency.core.stats import quantile
 from llm_latency.core.units import show
 from llm_latency.core.verdict import FAIL, PASS
 from llm_latency.errors import MeasurementFileError
-from llm_latency.gate.baseline import MOST_ROWS, Baseline
-from llm_latency.gate.fingerprint import Machine, machine_of
-from llm_latency.gate.promotion import Promotion, promote
 from llm_latency.gate.result import FASTER, OK, TOO_SLOW, UNDECIDED
-from llm_latency.gate.row import Row, row_of
-from llm_latency.gate.standing import LEAST_ROWS, Standing, stand
-from llm_latency.gate.store import Store
+from llm_latency.gate.stored.baseline import MOST_ROWS, Baseline
+from llm_latency.gate.stored.fingerprint import Machine, machine_of
+from llm_latency.gate.stored.promotion import Promotion, promote
+from llm_latency.gate.stored.row import Row, row_of
+from llm_latency.gate.stored.standing import LEAST_ROWS, Standing, stand
+from llm_latency.gate.stored.store import Store
 from llm_latency.report.rows import default_metrics
 from pytest_llm_latency.found import ACCEPTED, NOT_GATED, NOT_STORED, WORDS, Found, Said
 from pytest_llm_latency.keeper import CHECK, OFF, mode_of

@@ -12,8 +12,8 @@ import pytest
 
 from llm_latency.cli import doctor as command_doctor
 from llm_latency.cli.main import main
-from llm_latency.gate.doctor import FINE, UNFIT, UNTOLD, Checkup
-from llm_latency.gate.finding import NOISY, OK, Finding
+from llm_latency.gate.doctor.doctor import FINE, UNFIT, UNTOLD, Checkup
+from llm_latency.gate.doctor.finding import NOISY, OK, Finding
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

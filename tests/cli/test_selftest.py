@@ -17,8 +17,8 @@ import pytest
 from llm_latency.cli import selftest as command_selftest
 from llm_latency.cli.main import main
 from llm_latency.errors import TargetError
-from llm_latency.gate.soundness import FAILS, UNKNOWN, WORKS, Kind, Plan, Soundness
-from llm_latency.gate.trial import Standing
+from llm_latency.gate.selftest.soundness import FAILS, UNKNOWN, WORKS, Kind, Plan, Soundness
+from llm_latency.gate.selftest.trial import Standing
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 

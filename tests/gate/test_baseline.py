@@ -13,9 +13,9 @@ import pytest
 from msgspec.structs import replace
 
 from llm_latency.errors import MeasurementFileError
-from llm_latency.gate.baseline import MOST_ROWS, Acceptance, Baseline, Change, from_json, to_json
-from llm_latency.gate.fingerprint import Machine
-from llm_latency.gate.row import Row, Stored
+from llm_latency.gate.stored.baseline import MOST_ROWS, Acceptance, Baseline, Change, from_json, to_json
+from llm_latency.gate.stored.fingerprint import Machine
+from llm_latency.gate.stored.row import Row, Stored
 
 MACHINE = Machine(cores=2, device="cpu", memory_gib=8, processor="x", system="Linux")
 EMPTY = Baseline(module="tests/test_a.py", machine=MACHINE)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from llm_latency.gate.cards import cards
-from llm_latency.gate.finding import NOISY, OK, RISK, UNKNOWN, Finding
+from llm_latency.gate.doctor.cards import cards
+from llm_latency.gate.doctor.finding import NOISY, OK, RISK, UNKNOWN, Finding
 from tests.gate.machine_trees import made
 
 NVML_SAYS_NOTHING = "not reported by this system (NVML does not say)"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from llm_latency.gate import cores
-from llm_latency.gate.cores import Ticks
-from llm_latency.gate.finding import NOISY, OK, RISK, UNKNOWN, UNREPORTED
+from llm_latency.gate.doctor import cores
+from llm_latency.gate.doctor.cores import Ticks
+from llm_latency.gate.doctor.finding import NOISY, OK, RISK, UNKNOWN, UNREPORTED
 from tests.gate.machine_trees import LINUX, made
 
 CPU = "sys/devices/system/cpu"

@@ -13,12 +13,22 @@ from typing import Any
 import pytest
 
 from llm_latency.errors import TargetError
-from llm_latency.gate import doctor, host
-from llm_latency.gate.doctor import FINE, UNFIT, UNTOLD, Checkup, Supported, checkup, counters, judged, supported_by
-from llm_latency.gate.finding import MISSING, NOISY, OK, RISK, UNKNOWN, Finding
-from llm_latency.gate.probe import Probe, Steadiness
-from llm_latency.gate.rates import spread_of
+from llm_latency.gate.doctor import doctor, host
+from llm_latency.gate.doctor.doctor import (
+    FINE,
+    UNFIT,
+    UNTOLD,
+    Checkup,
+    Supported,
+    checkup,
+    counters,
+    judged,
+    supported_by,
+)
+from llm_latency.gate.doctor.finding import MISSING, NOISY, OK, RISK, UNKNOWN, Finding
+from llm_latency.gate.doctor.probe import Probe, Steadiness
 from llm_latency.gate.ratio import Ratio
+from llm_latency.gate.selftest.rates import spread_of
 from tests.gate.machine_trees import LINUX, made
 from tests.gate.planted_pairs import around
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from llm_latency.gate.finding import UNKNOWN, number_of, numbered, text_of, unreported
+from llm_latency.gate.doctor.finding import UNKNOWN, number_of, numbered, text_of, unreported
 
 
 @pytest.mark.parametrize(("text", "expected"), [("5\n", 5), (" -1 ", -1), ("max", None), ("", None), ("5 6", None)])

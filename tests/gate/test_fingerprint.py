@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from llm_latency.core.environment import Environment
-from llm_latency.gate.fingerprint import Machine, machine_differences, machine_of
+from llm_latency.gate.stored.fingerprint import Machine, machine_differences, machine_of
 
 GIB = 2**30
 VM = Environment(

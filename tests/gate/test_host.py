@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from llm_latency.gate import host
-from llm_latency.gate.finding import MISSING, NOISY, OK, RISK, UNKNOWN, UNREPORTED
+from llm_latency.gate.doctor import host
+from llm_latency.gate.doctor.finding import MISSING, NOISY, OK, RISK, UNKNOWN, UNREPORTED
 from tests.gate.machine_trees import LINUX, made
 
 GROUP = "sys/fs/cgroup"

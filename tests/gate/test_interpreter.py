@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from llm_latency.gate import interpreter
-from llm_latency.gate.finding import NOISY, OK, RISK, UNKNOWN
+from llm_latency.gate.doctor import interpreter
+from llm_latency.gate.doctor.finding import NOISY, OK, RISK, UNKNOWN
 
 
 def python(**fields: Any) -> Any:

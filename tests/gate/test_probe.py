@@ -11,10 +11,10 @@ import msgspec
 import pytest
 
 from llm_latency.core.trace import Contention, Trace
-from llm_latency.gate import probe as module
-from llm_latency.gate.finding import NOISY, OK, Finding
-from llm_latency.gate.probe import Probe, Steadiness, crowded, probe, probed, speed, steadiness
-from llm_latency.gate.trial import Trial
+from llm_latency.gate.doctor import probe as module
+from llm_latency.gate.doctor.finding import NOISY, OK, Finding
+from llm_latency.gate.doctor.probe import Probe, Steadiness, crowded, probe, probed, speed, steadiness
+from llm_latency.gate.selftest.trial import Trial
 from tests.gate.planted_pairs import Script, around, pair
 
 TEST = "unchanged"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from llm_latency.core.metrics import METRICS
-from llm_latency.gate.baseline import MOST_ROWS, Acceptance, Baseline, Change
-from llm_latency.gate.fingerprint import Machine
-from llm_latency.gate.promotion import CREATE, UPDATE, Promotion, Refusal, promote
-from llm_latency.gate.row import Row, Stored
-from llm_latency.gate.standing import Standing, stand
+from llm_latency.gate.stored.baseline import MOST_ROWS, Acceptance, Baseline, Change
+from llm_latency.gate.stored.fingerprint import Machine
+from llm_latency.gate.stored.promotion import CREATE, UPDATE, Promotion, Refusal, promote
+from llm_latency.gate.stored.row import Row, Stored
+from llm_latency.gate.stored.standing import Standing, stand
 
 MACHINE = Machine(cores=2)
 MODES = (CREATE, UPDATE)

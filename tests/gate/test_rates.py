@@ -7,7 +7,7 @@ import math
 import pytest
 
 from llm_latency.gate.decision import Rule
-from llm_latency.gate.rates import (
+from llm_latency.gate.selftest.rates import (
     LIMITS,
     resampled,
     simulated,

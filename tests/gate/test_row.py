@@ -9,7 +9,7 @@ from llm_latency.core.environment import Environment
 from llm_latency.core.measurement import Measurement
 from llm_latency.core.metrics import METRICS
 from llm_latency.core.trace import Contention, Request, Trace
-from llm_latency.gate.row import Row, Stored, is_like, mapping_differences, row_of, unlike, work_of
+from llm_latency.gate.stored.row import Row, Stored, is_like, mapping_differences, row_of, unlike, work_of
 
 MS = 10**6
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from llm_latency.gate.runs import SCRATCH, keep_run, scratch, turn_to_write
+from llm_latency.gate.stored.runs import SCRATCH, keep_run, scratch, turn_to_write
 
 
 def test_the_folder_ignores_itself(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_run_that_cannot_be_written_leaves_nothing_half(tmp_path: Path, monkey
 HOLDER = """
 import sys
 from pathlib import Path
-from llm_latency.gate.runs import turn_to_write
+from llm_latency.gate.stored.runs import turn_to_write
 
 with turn_to_write(Path(sys.argv[1])):
     print("held", flush=True)

@@ -14,12 +14,12 @@ import msgspec
 import pytest
 
 from llm_latency.errors import TargetError
-from llm_latency.gate import selftest
 from llm_latency.gate.gate import Gate
 from llm_latency.gate.message import Finished, Job, Message, Reported
 from llm_latency.gate.pair import BASE, HEAD
 from llm_latency.gate.result import Asked
-from llm_latency.gate.selftest import (
+from llm_latency.gate.selftest import selftest
+from llm_latency.gate.selftest.selftest import (
     Calibration,
     calibration,
     has_models,

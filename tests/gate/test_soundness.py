@@ -13,12 +13,23 @@ import msgspec
 import pytest
 
 from llm_latency.core.verdict import FAIL, PASS
-from llm_latency.gate import decision, soundness
+from llm_latency.gate import decision
 from llm_latency.gate.decision import Look, Rule
 from llm_latency.gate.result import FASTER, OK, TOO_SLOW, UNDECIDED
-from llm_latency.gate.selftest import Calibration
-from llm_latency.gate.soundness import FAILS, UNKNOWN, WORKS, Kind, Plan, Soundness, concluded, judged, selftest
-from llm_latency.gate.trial import Trial
+from llm_latency.gate.selftest import soundness
+from llm_latency.gate.selftest.selftest import Calibration
+from llm_latency.gate.selftest.soundness import (
+    FAILS,
+    UNKNOWN,
+    WORKS,
+    Kind,
+    Plan,
+    Soundness,
+    concluded,
+    judged,
+    selftest,
+)
+from llm_latency.gate.selftest.trial import Trial
 from tests.gate.planted_pairs import Script, around, pair
 
 SIZED = Calibration(call_s=0.014, whole=400.0, threads=2)

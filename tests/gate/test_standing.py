@@ -12,13 +12,13 @@ from statistics import mean, stdev
 import msgspec
 import pytest
 
-import llm_latency.gate.standing
+import llm_latency.gate.stored.standing
 from llm_latency.core.metrics import METRICS
 from llm_latency.core.verdict import FAIL, PASS, UNDECIDED
 from llm_latency.errors import UsageError
 from llm_latency.gate.decision import Rule
-from llm_latency.gate.row import Row, Stored
-from llm_latency.gate.standing import LEAST_ROWS, Standing, compared, stand
+from llm_latency.gate.stored.row import Row, Stored
+from llm_latency.gate.stored.standing import LEAST_ROWS, Standing, compared, stand
 
 RULE = Rule(limit=0.05)
 TOTAL, RATE = METRICS["total"], METRICS["output_throughput"]
@@ -220,7 +220,10 @@ def tables() -> dict[tuple[int, int, int], set[str]]:
     """Cells by limit, rows and noise in %, as the module's docstring and docs/baselines.md have them."""
     page = (Path(__file__).parents[2] / "docs" / "baselines.md").read_text(encoding="utf-8")
     found: dict[tuple[int, int, int], set[str]] = {}
-    for text, start in ((page, r"\| (\d+) % \| (\d+) "), (llm_latency.gate.standing.__doc__ or "", r"()\| (\d+) ")):
+    for text, start in (
+        (page, r"\| (\d+) % \| (\d+) "),
+        (llm_latency.gate.stored.standing.__doc__ or "", r"()\| (\d+) "),
+    ):
         for line in re.finditer(rf"^{start}((?:\| [\d./; ]+ ){{3}})\|$", text, re.MULTILINE):
             for noise, cell in enumerate(line[3].strip("| ").split("|"), start=1):
                 found.setdefault((int(line[1] or 5), int(line[2]), noise), set()).add(cell.strip())

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-import llm_latency.gate.store
+import llm_latency.gate.stored.store
 from llm_latency.errors import LLMLatencyError, MeasurementFileError, UsageError
-from llm_latency.gate.baseline import from_json
-from llm_latency.gate.fingerprint import Machine
-from llm_latency.gate.promotion import Promotion
-from llm_latency.gate.row import Row, Stored
-from llm_latency.gate.store import Nearest, Store
+from llm_latency.gate.stored.baseline import from_json
+from llm_latency.gate.stored.fingerprint import Machine
+from llm_latency.gate.stored.promotion import Promotion
+from llm_latency.gate.stored.row import Row, Stored
+from llm_latency.gate.stored.store import Nearest, Store
 
 MACHINE = Machine(cores=2, device="cpu", memory_gib=8, processor="AMD EPYC", system="Linux")
 MODULE = "tests/latency/test_chat.py"
@@ -99,10 +99,10 @@ def test_rows_that_another_run_has_written_meanwhile_stay(store: Store) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from llm_latency.gate.fingerprint import Machine
-from llm_latency.gate.promotion import Promotion
-from llm_latency.gate.row import Row, Stored
-from llm_latency.gate.store import Store
+from llm_latency.gate.stored.fingerprint import Machine
+from llm_latency.gate.stored.promotion import Promotion
+from llm_latency.gate.stored.row import Row, Stored
+from llm_latency.gate.stored.store import Store
 
 machine = Machine(cores=2, device="cpu", memory_gib=8, processor="AMD EPYC", system="Linux")
 for index in range(10):
@@ -173,7 +173,7 @@ def test_a_disk_that_is_full_or_read_only_leaves_the_file_as_it_was(
     def refuse(path: Path, content: bytes) -> None:
         raise OSError(*problem, str(path))
 
-    monkeypatch.setattr(llm_latency.gate.store, "write_atomically", refuse)
+    monkeypatch.setattr(llm_latency.gate.stored.store, "write_atomically", refuse)
     with pytest.raises(UsageError, match=rf"\.json cannot be written \({problem[1]}\): what was measured"):
         store.write([promotion("b")])
     assert kept == store.path(MODULE, MACHINE).read_bytes()

@@ -9,7 +9,7 @@ import pytest
 from llm_latency.errors import TargetError
 from llm_latency.gate.pair import Lost, Played
 from llm_latency.gate.result import OK, TOO_SLOW, UNDECIDED
-from llm_latency.gate.trial import Standing, Trial
+from llm_latency.gate.selftest.trial import Standing, Trial
 from tests.gate.planted_pairs import Script, around, pair
 
 BROKEN = Played(

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import llm_latency.gate.store  # so that the runs in this process have the same module
+import llm_latency.gate.stored.store  # so that the runs in this process have the same module
 import pytest_llm_latency.keeper
 from llm_latency.core.measurement import load
-from llm_latency.gate.baseline import Baseline, from_json, to_json
-from llm_latency.gate.fingerprint import Machine
+from llm_latency.gate.stored.baseline import Baseline, from_json, to_json
+from llm_latency.gate.stored.fingerprint import Machine
 
 if TYPE_CHECKING:
     from conftest import Seen, Suite
@@ -624,7 +624,7 @@ def test_a_disk_that_cannot_be_written_to_fails_the_run(
     def refuse(path: Path, content: bytes) -> None:
         raise OSError(28, problem, str(path))
 
-    monkeypatch.setattr(llm_latency.gate.store, "write_atomically", refuse)
+    monkeypatch.setattr(llm_latency.gate.stored.store, "write_atomically", refuse)
     seen = project.run("--latency-baseline=create")
     assert ({"passed": 3}, 1) == (seen.counts, seen.code)
     assert seen.having(f"ERROR test_it.py: {project.file} cannot be written ({problem}): what was measured")
@@ -637,7 +637,7 @@ def test_a_mistake_in_the_writing_costs_nobody_the_summary(project: Project, mon
     def breaks(*_: object) -> None:
         raise RuntimeError("planted")
 
-    monkeypatch.setattr(llm_latency.gate.store.Store, "write", breaks)
+    monkeypatch.setattr(llm_latency.gate.stored.store.Store, "write", breaks)
     seen = project.run("--latency-baseline=create")
     assert ({"passed": 3}, 1) == (seen.counts, seen.code)
     assert seen.having("ERROR the baselines could not be written: RuntimeError('planted')")
@@ -704,7 +704,7 @@ def test_options_that_do_not_fit_end_the_run_before_it_begins(
 
 def test_the_folder_has_one_name() -> None:
     """The plugin's start may not load the gate to ask for it."""
-    assert llm_latency.gate.store.FOLDER == pytest_llm_latency.keeper.FOLDER
+    assert llm_latency.gate.stored.store.FOLDER == pytest_llm_latency.keeper.FOLDER
 
 
 def test_what_is_stored_is_as_the_gate_writes_it(project: Project) -> None:

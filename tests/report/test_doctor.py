@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from llm_latency.gate.doctor import FINE, UNFIT, UNTOLD, Checkup, Supported
-from llm_latency.gate.finding import MISSING, NOISY, OK, RISK, UNKNOWN, Finding
-from llm_latency.gate.probe import Probe, Steadiness
-from llm_latency.gate.rates import Spread
+from llm_latency.gate.doctor.doctor import FINE, UNFIT, UNTOLD, Checkup, Supported
+from llm_latency.gate.doctor.finding import MISSING, NOISY, OK, RISK, UNKNOWN, Finding
+from llm_latency.gate.doctor.probe import Probe, Steadiness
 from llm_latency.gate.ratio import Ratio
+from llm_latency.gate.selftest.rates import Spread
 from llm_latency.report.doctor import checkup_table, verdict
 
 RATIO = Ratio(own=0.0, wall=0.0, base=0.015, head=0.015)

@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from llm_latency.gate.rates import Rates, Spread
 from llm_latency.gate.ratio import Ratio
 from llm_latency.gate.result import FASTER, OK, TOO_SLOW, UNDECIDED
-from llm_latency.gate.soundness import FAILS, UNKNOWN, WORKS, Kind, Soundness, Visible
-from llm_latency.gate.trial import Standing
+from llm_latency.gate.selftest.rates import Rates, Spread
+from llm_latency.gate.selftest.soundness import FAILS, UNKNOWN, WORKS, Kind, Soundness, Visible
+from llm_latency.gate.selftest.trial import Standing
 from llm_latency.report.selftest import closing, percent, selftest_table, standing_line
 
 RATIO = Ratio(own=0.0, wall=0.0, base=0.015, head=0.015)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from llm_latency.gate.finding import NOISY, OK, RISK, Finding, unreported
+from llm_latency.gate.doctor.finding import NOISY, OK, RISK, Finding, unreported
 
 # Set for a process, they slow every Python line of those that it starts too (Python, "Command line and environment").
 _SLOWING = {

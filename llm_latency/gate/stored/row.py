@@ -16,7 +16,7 @@ from llm_latency.core.measurement import Measurement, sample_of
 from llm_latency.core.metrics import METRICS
 from llm_latency.core.stats import quantile
 from llm_latency.core.trace import Trace
-from llm_latency.gate.fingerprint import Machine
+from llm_latency.gate.stored.fingerprint import Machine
 
 # Facts that a change of the code under test does not change: under others, numbers tell nothing about the code.
 CONDITIONS = ("clocks_mhz", "openmp", "power_cap_w")

@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from llm_latency.gate.finding import (
+from llm_latency.gate.doctor.finding import (
     MISSING,
     NOISY,
     OK,

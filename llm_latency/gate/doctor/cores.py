@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from llm_latency.gate.finding import ALONE, NOISY, OK, RISK, UNKNOWN, Finding, number_of, text_of, unreported
+from llm_latency.gate.doctor.finding import ALONE, NOISY, OK, RISK, UNKNOWN, Finding, number_of, text_of, unreported
 
 _TICK_S = 1.0 / (os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100)
 # Choices, not measurements: a quarter of a core is more than a desktop's own rest, a twentieth is what idle ones show.

@@ -10,10 +10,10 @@ import msgspec
 
 from llm_latency.core.measurement import write_atomically
 from llm_latency.errors import MeasurementFileError, UsageError
-from llm_latency.gate.baseline import Baseline, from_json, to_json
-from llm_latency.gate.fingerprint import Machine, machine_differences
-from llm_latency.gate.promotion import Promotion
-from llm_latency.gate.runs import turn_to_write
+from llm_latency.gate.stored.baseline import Baseline, from_json, to_json
+from llm_latency.gate.stored.fingerprint import Machine, machine_differences
+from llm_latency.gate.stored.promotion import Promotion
+from llm_latency.gate.stored.runs import turn_to_write
 
 FOLDER = "latency_baselines"
 # git's own driver: of lines that both branches have added it keeps both (gitattributes(5)).

@@ -10,12 +10,12 @@ import msgspec
 from llm_latency.core.contention import delay_ns
 from llm_latency.core.stats import quantile
 from llm_latency.core.trace import Trace
-from llm_latency.gate.finding import ALONE, NOISY, OK, Finding
+from llm_latency.gate.doctor.finding import ALONE, NOISY, OK, Finding
 from llm_latency.gate.process import Launcher
-from llm_latency.gate.rates import Spread, spread_of
 from llm_latency.gate.ratio import Ratio
-from llm_latency.gate.selftest import sides_of
-from llm_latency.gate.trial import Standing, Trial
+from llm_latency.gate.selftest.rates import Spread, spread_of
+from llm_latency.gate.selftest.selftest import sides_of
+from llm_latency.gate.selftest.trial import Standing, Trial
 from llm_latency.workloads.planted import Plant, python_call
 
 _TEST = "unchanged"

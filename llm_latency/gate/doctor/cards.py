@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from llm_latency.gate.finding import NOISY, OK, RISK, UNKNOWN, Finding, unreported
+from llm_latency.gate.doctor.finding import NOISY, OK, RISK, UNKNOWN, Finding, unreported
 from llm_latency.record.devices.nvml import Nvml
 
 _TOPIC = "GPU"

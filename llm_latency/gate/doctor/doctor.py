@@ -11,14 +11,14 @@ from pathlib import Path
 import msgspec
 
 from llm_latency.errors import LLMLatencyError
-from llm_latency.gate import cores, host, interpreter
-from llm_latency.gate.cards import cards
 from llm_latency.gate.decision import Rule
-from llm_latency.gate.finding import MISSING, Finding
-from llm_latency.gate.probe import Probe, Steadiness, crowded, probe, speed, steadiness
-from llm_latency.gate.rates import simulated, smallest_limit
-from llm_latency.gate.selftest import has_models, launched, torch_threads
-from llm_latency.gate.trial import Standing
+from llm_latency.gate.doctor import cores, host, interpreter
+from llm_latency.gate.doctor.cards import cards
+from llm_latency.gate.doctor.finding import MISSING, Finding
+from llm_latency.gate.doctor.probe import Probe, Steadiness, crowded, probe, speed, steadiness
+from llm_latency.gate.selftest.rates import simulated, smallest_limit
+from llm_latency.gate.selftest.selftest import has_models, launched, torch_threads
+from llm_latency.gate.selftest.trial import Standing
 
 SCHEMA = 1
 FINE, UNFIT, UNTOLD = "fine", "not fine", "could not tell"

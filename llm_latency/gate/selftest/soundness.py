@@ -16,11 +16,11 @@ import msgspec
 from llm_latency.core.stats import quantile
 from llm_latency.core.tolerance import mean_factor
 from llm_latency.gate.decision import LOOKS, Rule
-from llm_latency.gate.rates import Rates, Spread, resampled, smallest_limit, smallest_visible, spread_of
 from llm_latency.gate.ratio import Ratio
 from llm_latency.gate.result import FASTER, OK, TOO_SLOW, UNDECIDED
-from llm_latency.gate.selftest import Calibration, calibration, launched, sides_of
-from llm_latency.gate.trial import Standing, Trial
+from llm_latency.gate.selftest.rates import Rates, Spread, resampled, smallest_limit, smallest_visible, spread_of
+from llm_latency.gate.selftest.selftest import Calibration, calibration, launched, sides_of
+from llm_latency.gate.selftest.trial import Standing, Trial
 from llm_latency.workloads.planted import Plant
 
 SCHEMA = 1

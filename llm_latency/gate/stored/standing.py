@@ -29,7 +29,7 @@ from llm_latency.core.tolerance import mean_factor
 from llm_latency.core.verdict import FAIL, PASS, UNDECIDED
 from llm_latency.errors import UsageError
 from llm_latency.gate.decision import Rule
-from llm_latency.gate.row import Row, is_like, mapping_differences, unlike
+from llm_latency.gate.stored.row import Row, is_like, mapping_differences, unlike
 
 # One-sided, of either bound. There is one look, not seven, and no fresh pairs that would have to confirm a failure.
 LEVEL = 0.01

@@ -16,8 +16,8 @@ from msgspec.structs import replace
 
 from llm_latency.core.metrics import METRICS
 from llm_latency.errors import MeasurementFileError
-from llm_latency.gate.fingerprint import Machine
-from llm_latency.gate.row import Row
+from llm_latency.gate.stored.fingerprint import Machine
+from llm_latency.gate.stored.row import Row
 
 SCHEMA = 1
 # Rows kept of a measurement, the latest: from 10 to 20 the rates of gate.standing hardly change.

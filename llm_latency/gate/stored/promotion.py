@@ -12,10 +12,10 @@ import msgspec
 
 from llm_latency.core.metrics import METRICS
 from llm_latency.core.units import show
-from llm_latency.gate.baseline import MOST_ROWS, Acceptance, Baseline, Change
-from llm_latency.gate.fingerprint import Machine
-from llm_latency.gate.row import Row
-from llm_latency.gate.standing import Standing
+from llm_latency.gate.stored.baseline import MOST_ROWS, Acceptance, Baseline, Change
+from llm_latency.gate.stored.fingerprint import Machine
+from llm_latency.gate.stored.row import Row
+from llm_latency.gate.stored.standing import Standing
 
 CREATE, UPDATE = "create", "update"
 _FASTER = "shown to be faster"
