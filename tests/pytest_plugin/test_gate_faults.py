@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -42,11 +43,14 @@ def once(words: str, side: str = "head") -> str:
     [
         (once("os._exit(3)"), "exit status 3"),
         (once("os._exit(0)"), "exit status 0"),
-        (once("import signal; os.kill(os.getpid(), signal.SIGSEGV)"), "killed by SIGSEGV"),
         (once("import ctypes; ctypes.string_at(0)"), "Fatal Python error: Segmentation fault"),
         (once("os.closerange(3, 65536)"), "its process ended without a word"),
         (once("import time; time.sleep(600)"), "in call"),
-        (once("import signal; os.kill(os.getpid(), signal.SIGSTOP)"), "it said nothing for 2 s"),
+        pytest.param(
+            once("import signal; os.kill(os.getpid(), signal.SIGSTOP)"),
+            "it said nothing for 2 s",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_worker_that_is_lost(project: Project, text: str, words: str) -> None:
@@ -77,6 +81,7 @@ def test_a_crash_that_leaves_a_child_behind(project: Project) -> None:
     assert [] == project.left()
 
 
+@pytest.mark.slow
 def test_a_pair_that_never_gets_ready(project: Project) -> None:
     """One side hangs while it imports the project."""
     is_worker = "if 'pytest' not in sys.argv[0]:"
@@ -112,30 +117,44 @@ def test_a_base_whose_code_is_broken(project: Project, files: dict[str, str], co
     assert [] == project.left()
 
 
+CHILDREN = """
+import atexit, multiprocessing, subprocess, threading, time
+subprocess.Popen(["sleep", "600"])
+os.fork() or (os.setpgid(0, 0), time.sleep(600))
+multiprocessing.Process(target=time.sleep, args=(600,), daemon=True).start()
+threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
+threading.Thread(target=time.sleep, args=(600,)).start()
+atexit.register(time.sleep, 600)
+"""
+STATE = """
+import gc, resource, signal, sys, time
+os.chdir("/")
+sys.path.insert(0, "/nowhere")
+os.environ.pop("PATH")
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGABRT):
+    signal.signal(number, signal.SIG_IGN)
+signal.alarm(600)
+gc.disable()
+resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))
+time.perf_counter_ns = time.monotonic = time.time = lambda: 0
+"""
+
+
 @pytest.mark.parametrize(
-    "text",
+    ("text", "arguments"),
     [
-        "import sys; sys.stdin.close(); sys.stdout.close(); sys.stderr.close()",
-        "os.close(0); os.close(1)",
-        "os.write(1, b'x' * 5_000_000)",
-        "print('x' * 5_000_000)",
-        "import subprocess; subprocess.Popen(['sleep', '600'])",
-        "import time; os.fork() or (os.setpgid(0, 0), time.sleep(600))",
-        "import threading, time; threading.Thread(target=time.sleep, args=(600,), daemon=True).start()",
-        "import threading, time; threading.Thread(target=time.sleep, args=(600,)).start()",
-        "import multiprocessing, time; multiprocessing.Process(target=time.sleep, args=(600,), daemon=True).start()",
-        "import sys; os.chdir('/'); sys.path.insert(0, '/nowhere'); os.environ.pop('PATH')",
-        "import signal; [signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]",
-        "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN); signal.alarm(600)",
-        "import atexit, time; atexit.register(time.sleep, 600)",
-        "import gc, resource; gc.disable(); resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))",
-        "import time; time.perf_counter_ns = time.monotonic = lambda: 0",
+        ("import sys; sys.stdin.close(); sys.stdout.close(); sys.stderr.close()", ()),
+        ("os.close(0); os.close(1); os.close(2)", ("-s",)),
+        ("os.write(1, b'x' * 5_000_000); print('x' * 5_000_000)", ("-s",)),
+        (CHILDREN, ()),
+        (STATE, ()),
     ],
+    ids=["closed streams", "closed descriptors", "megabytes", "children and threads", "state"],
 )
-def test_whatever_a_test_does_to_its_process(project: Project, text: str) -> None:
+def test_whatever_a_test_does_to_its_process(project: Project, text: str, arguments: Sequence[str]) -> None:
     """The pair is played to its end, and the process goes away with all that it has started."""
     head(project, test=body(f"{text}\nllmtime(pkg.work)"))
-    seen = project.gate("-s" if "print" in text else "-q")
+    seen = project.gate(*arguments)
     assert ["base", "head"] == seen.who, seen.text
     assert 1 == seen.code and "fewer than 6 pairs" in seen.text, seen.text
     assert len(seen.text) < 100_000

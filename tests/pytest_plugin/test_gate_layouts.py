@@ -187,8 +187,9 @@ def test_an_environment_inside_of_the_project(project: Project) -> None:
     require_both(project, project.gate(command=(str(python), "-m", "pytest")))
 
 
-@pytest.mark.parametrize("command", [PYTEST, SCRIPT], ids=["python -m pytest", "pytest"])
-@pytest.mark.parametrize("to_src", [True, False], ids=["flat to src", "src to flat"])
+@pytest.mark.parametrize(
+    ("to_src", "command"), [(True, SCRIPT), (True, PYTEST), (False, SCRIPT)], ids=["to src", "to src, -m", "to flat"]
+)
 def test_a_layout_that_has_moved(project: Project, to_src: bool, command: Sequence[str]) -> None:
     """The base has its package, and a module that is no more, at another place than the head."""
     old, new = ("", "src/") if to_src else ("src/", "")
@@ -200,8 +201,7 @@ def test_a_layout_that_has_moved(project: Project, to_src: bool, command: Sequen
     require_both(project, project.gate(command=command))
 
 
-@pytest.mark.parametrize("side", ["base", "head"])
-@pytest.mark.parametrize("mode", ["prepend", "importlib"])
+@pytest.mark.parametrize(("side", "mode"), [("base", "prepend"), ("head", "prepend"), ("head", "importlib")])
 def test_a_module_on_one_side_only(project: Project, side: str, mode: str) -> None:
     """It is found where it is, and missed where it is not."""
     extra: dict[str, dict[str, str | None]] = {"base": {}, "head": {"extra.py": None} if side == "base" else {}}

@@ -35,18 +35,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 @pytest.mark.parametrize(
     ("flags", "settings", "fact"),
     [
-        (["-O"], {}, "sys.flags.optimize == 1"),
-        (["-W", "error"], {}, "'error' in sys.warnoptions"),
-        (["-X", "dev"], {}, "sys.flags.dev_mode"),
-        (["-P"], {}, "sys.flags.safe_path"),
-        ([], {"PYTHONSAFEPATH": "1"}, "sys.flags.safe_path"),
-        ([], {"PYTHONHASHSEED": "7"}, "hash('a') == int(os.environ['HASH'])"),
-        ([], {"PYTHONDONTWRITEBYTECODE": "1"}, "sys.dont_write_bytecode"),
-        ([], {"PYTHONWARNINGS": "error"}, "'error' in sys.warnoptions"),
-        ([], {"LC_ALL": "C"}, "sys.flags.utf8_mode"),
+        (["-O", "-P", "-W", "error"], {}, "sys.flags.optimize and sys.flags.safe_path and 'error' in sys.warnoptions"),
+        (["-X", "dev"], {"PYTHONWARNINGS": "error"}, "sys.flags.dev_mode and 'error' in sys.warnoptions"),
+        ([], {"PYTHONSAFEPATH": "1", "PYTHONHASHSEED": "7"}, "hash('a') == int(os.environ['HASH'])"),
+        ([], {"PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C"}, "sys.dont_write_bytecode and sys.flags.utf8_mode"),
         ([], {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, "sys.getfilesystemencoding() != 'utf-8'"),
-        ([], {"OMP_NUM_THREADS": "1", "PYTHONNOUSERSITE": "1"}, "sys.flags.no_user_site"),
     ],
+    ids=["flags", "dev mode", "safe path", "no bytecode", "no UTF-8"],
 )
 def test_flags_and_settings(project: Project, flags: Sequence[str], settings: dict[str, str], fact: str) -> None:
     """Both sides run under those of the outer pytest, in a project whose name has an umlaut."""
@@ -85,7 +80,9 @@ def test_a_temporary_folder_inside_of_the_project(project: Project) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("package", "code_", "word"), [(code("head"), 0, "ok"), (SLOW, 1, "TOO SLOW")])
+@pytest.mark.parametrize(
+    ("package", "code_", "word"), [(code("head"), 0, "ok"), (SLOW, 1, "TOO SLOW")], ids=["unchanged", "slower"]
+)
 def test_forked_workers(project: Project, package: str, code_: int, word: str) -> None:
     """From the second pair on they come from a server, and a whole gate ends with the right word."""
     project.commit({"pkg/__init__.py": package, RUN: FORKED})
@@ -98,7 +95,9 @@ def test_forked_workers(project: Project, package: str, code_: int, word: str) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("package", "code_", "word"), [(code("head"), 0, "ok"), (SLOW, 1, "TOO SLOW")])
+@pytest.mark.parametrize(
+    ("package", "code_", "word"), [(code("head"), 0, "ok"), (SLOW, 1, "TOO SLOW")], ids=["unchanged", "slower"]
+)
 def test_one_side_after_the_other(project: Project, package: str, code_: int, word: str) -> None:
     """Where memory has no room for both at once, the answers are the same."""
     (project.folder / "small_machine.py").write_text(
