@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -201,6 +201,13 @@ class Server:
         except OSError:
             return False
 
+    def import_too(self, modules: Sequence[str]) -> bool:
+        """Let it import more; whether it is still up then."""
+        text = json.dumps(list(modules)).encode("ascii")
+        with suppress(OSError):
+            self._socket.sendall(b"i" + len(text).to_bytes(4, "big") + text)
+        return self.is_up()
+
     def fork(self, channel: int, log: int) -> int:
         """Fork a worker that takes over both descriptors; its process id. Raises OSError where that does not work."""
         socket.send_fds(self._socket, [b"fork."], [channel, log])
@@ -254,8 +261,12 @@ class Launcher:
         self.may_fork = sys.platform != "darwin"
 
     def prepare(self, prepared: Prepared) -> None:
-        """Fork later workers off a server with these imports, where it comes up."""
-        if not self.may_fork or self.server is not None:
+        """Fork later workers off a server with these imports, where it comes up; call it again with more of them."""
+        if not self.may_fork:
+            return
+        if self.server is not None:
+            if not self.server.import_too(prepared.modules):
+                self.spawn_only()
             return
         try:
             log = self.folder / "server.log"

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from llm_latency.errors import UsageError
+from llm_latency.gate.imports import Imports
 from llm_latency.gate.message import Job
 from llm_latency.gate.pair import BASE, HEAD, Rounds
 from llm_latency.gate.process import Launcher
@@ -83,11 +84,14 @@ def opened(refs: TwoRefs) -> Iterator[Opened]:
             if refs.base_python is not None:
                 python, pythons[BASE] = _interpreter(refs.base_python, environment)
                 other = Launcher(base.scratch, python=python, environment=environment)
+            jobs = _jobs(refs, base)
             sides = Sides(
-                _jobs(refs, base),
+                jobs,
                 launchers={BASE: other, HEAD: head},
                 rounds=refs.rounds,
                 patience_s=refs.patience_s,
+                # What collecting the tests has imported here, their workers will import too.
+                modules=Imports(jobs(HEAD, (), False)).imported().modules,
                 seed=random.SystemRandom().randrange(1 << 30),
             )
             yield Opened(worktree=base, top=base.top, sides=sides, pythons=pythons)

@@ -35,7 +35,10 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def main(descriptor: int, parent: int) -> None:
-    """Serve on an inherited socket until the other end closes: an `f` with two descriptors forks, an `s` asks."""
+    """Serve on an inherited socket until the other end closes.
+
+    An `f` with two descriptors forks, an `s` asks for a process's status, an `i` says what else to import.
+    """
     worker.die_with_parent(parent)
     server = socket.socket(fileno=descriptor)
     length = int.from_bytes(server.recv(4, socket.MSG_WAITALL), "big")
@@ -51,6 +54,12 @@ def main(descriptor: int, parent: int) -> None:
             return
         if message[:1] == b"s":
             server.sendall(_status(int.from_bytes(message[1:], "big")).to_bytes(4, "big", signed=True))
+            continue
+        if message[:1] == b"i":
+            _import(json.loads(server.recv(int.from_bytes(message[1:], "big"), socket.MSG_WAITALL)))
+            if _has_device():
+                return
+            server.sendall(READY)
             continue
         channel, log = descriptors
         own = os.getpid()

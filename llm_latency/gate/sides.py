@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 from collections.abc import Callable, Sequence
@@ -10,8 +9,9 @@ from importlib.metadata import entry_points
 
 import msgspec
 
-from llm_latency.gate.message import Imported, Job, Message
+from llm_latency.gate.message import Job, Message
 from llm_latency.gate.pair import SIDES, Lost, Pair, Played, Rounds, merged
+from llm_latency.gate.pinning import Pinning
 from llm_latency.gate.process import Launcher, Worker
 from llm_latency.gate.server import Prepared
 
@@ -23,7 +23,7 @@ _NEVER_BEFORE = ("conftest", "coverage", "sitecustomize", "usercustomize")
 
 
 class Sides:
-    """Plays pairs: the first one spawned, to see what can be imported beforehand and whether both fit into memory."""
+    """Plays pairs: the first one to see what else can be imported beforehand, and whether both fit into memory."""
 
     def __init__(
         self,
@@ -32,14 +32,21 @@ class Sides:
         launchers: dict[str, Launcher],
         rounds: Rounds,
         patience_s: float = 300.0,
+        modules: Sequence[str] = (),
+        pinning: Pinning | None = None,
         seed: int | None = None,
     ) -> None:
-        """`job` makes one side's job for some tests, with an inventory or without; `launchers` are by side."""
+        """`job` makes one side's job for some tests, with an inventory or without; `launchers` are by side.
+
+        `modules` are those that workers will probably import, other people's; without any the first pair is spawned.
+        """
         self._job, self._launchers = job, launchers
         self._rounds, self._patience_s = rounds, patience_s
         self._chance = random.Random(seed)
         self.is_in_turn = False
-        self._has_begun = False
+        self._has_begun = self._has_forked = False
+        self._modules = tuple(modules)
+        self._pinning = pinning or Pinning()
         self.notes: list[str] = []
 
     @property
@@ -49,16 +56,21 @@ class Sides:
 
     def play(self, tests: Sequence[str], on_test: Callable[[str], None] = lambda _: None) -> Played:
         """One pair of fresh processes over these tests."""
+        if self._modules:
+            self._prepare(dict.fromkeys(SIDES, self._modules))
+            self._modules = ()
+        self._pinning.look()
         played = self._in_turn(tests, on_test) if self.is_in_turn else self._together(tests, on_test)
         if played is None:
             self.is_in_turn = True
             self.notes.append("memory has no room for both sides at once, so they run one after the other")
             return self.play(tests, on_test)
-        if played.lost is not None and not played.lost.test and self.is_forked:
-            self.notes.append("forked workers did not start well, so they are spawned from now on")
+        if played.lost is not None and self.is_forked and not self._has_forked:
+            self.notes.append("the first forked workers did not come to their end, so they are spawned from now on")
             for launcher in self._launchers.values():
                 launcher.spawn_only()
             return self.play(tests, on_test)
+        self._has_forked |= self.is_forked and played.lost is None
         self._begun(played)
         return played
 
@@ -71,11 +83,14 @@ class Sides:
         if self._has_begun or len(played.imported) < 2:
             return
         self._has_begun = True
+        self._prepare({side: played.imported[side].modules for side in SIDES})
+
+    def _prepare(self, modules: dict[str, Sequence[str]]) -> None:
+        """Have modules imported beforehand, once for each interpreter."""
         for launcher in {id(launcher): launcher for launcher in self._launchers.values()}.values():
             side = next(side for side in SIDES if self._launchers[side] is launcher)
             job = self._job(side, (), False)
-            modules = _beforehand(played.imported[side])
-            launcher.prepare(Prepared(path=job.path, modules=modules, trees=job.trees))
+            launcher.prepare(Prepared(path=job.path, modules=_beforehand(modules[side]), trees=job.trees))
 
     def _together(self, tests: Sequence[str], on_test: Callable[[str], None]) -> Played | None:
         """Both sides in step; None where the second one would not fit beside the first."""
@@ -115,7 +130,7 @@ class Sides:
             rounds=self._rounds,
             chance=self._chance,
             patience_s=self._patience_s,
-            cores=cores_for,
+            cores=self._pinning.cores_for,
             on_test=on_test,
         )
 
@@ -144,14 +159,6 @@ class _Talking:
 
     def receive(self, timeout_s: float) -> Message | None:
         return self._receive(timeout_s)
-
-
-def cores_for(threads: int) -> tuple[int, ...] | None:
-    """The same cores for both sides: as many as torch has threads, the last ones; None where that is all of them."""
-    if not hasattr(os, "sched_getaffinity"):
-        return None
-    available = sorted(os.sched_getaffinity(0))
-    return tuple(available[-threads:]) if 0 < threads < len(available) else None
 
 
 def _fits(used: int | None, free: int | None) -> bool:
@@ -188,8 +195,8 @@ def _exit(status: int) -> str:
         return f"killed by signal {-status}"
 
 
-def _beforehand(imported: Imported) -> tuple[str, ...]:
-    """Other people's modules that a side had imported, but for plugins of pytest, which pytest has to load itself."""
+def _beforehand(modules: Sequence[str]) -> tuple[str, ...]:
+    """Other people's modules, but for plugins of pytest, which pytest has to load itself."""
     plugins = {entry.value.partition(":")[0].partition(".")[0] for entry in entry_points(group="pytest11")}
     never = plugins.union(_NEVER_BEFORE)
-    return tuple(name for name in imported.modules if name.partition(".")[0] not in never)
+    return tuple(name for name in modules if name.partition(".")[0] not in never)

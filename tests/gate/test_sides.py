@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +13,9 @@ from llm_latency.errors import UsageError
 from llm_latency.gate import sides as module
 from llm_latency.gate.message import Imported, Job, Message, Ready
 from llm_latency.gate.pair import BASE, HEAD, Rounds
+from llm_latency.gate.pinning import Pinning
 from llm_latency.gate.server import Prepared
-from llm_latency.gate.sides import Sides, cores_for
+from llm_latency.gate.sides import Sides
 from llm_latency.testing import ManualClock
 from tests.gate.scripted_sides import Body, Dead, Scripted, timed
 
@@ -82,7 +83,8 @@ class Desk:
             )
 
         launchers = dict.fromkeys((BASE, HEAD), self)
-        return Sides(job, launchers=launchers, rounds=Rounds(seconds=0.0), seed=1, **others)  # type: ignore[arg-type]
+        pinning = Pinning(stat=Path("/nowhere"))
+        return Sides(job, launchers=launchers, rounds=Rounds(seconds=0.0), pinning=pinning, seed=1, **others)  # type: ignore[arg-type]
 
 
 class Acting:
@@ -235,11 +237,11 @@ def test_forked_workers_that_do_not_start_well() -> None:
     """A library that does not survive a fork: they are spawned from then on, and the pair is played again."""
     desk = Desk()
     sides = desk.sides()
-    sides.play(["a"])
+    sides.play(["a"])  # spawned
     desk.bodies[HEAD] = lambda worker, test: worker.llmtime(test, dies_at=0) if desk.server is None else _dead()
     played = sides.play(["a"])
     assert played.lost is None and 1 == len(played.calls)
-    assert ["forked workers did not start well, so they are spawned from now on"] == sides.notes
+    assert ["the first forked workers did not come to their end, so they are spawned from now on"] == sides.notes
     assert not sides.is_forked
     require_taken_down(desk)
 
@@ -249,13 +251,24 @@ def _dead() -> Any:
 
 
 def test_forked_workers_that_are_lost_in_a_test() -> None:
-    """That is the test's doing: the next ones are forked as well."""
+    """Once forked ones have come to their end it is the test's doing, and the next ones are forked as well."""
     desk = Desk()
     sides = desk.sides()
+    sides.play(["a"])  # spawned
     sides.play(["a"])
     desk.bodies[HEAD] = timed(dies_at=2)
     assert sides.play(["a"]).lost is not None
     assert sides.is_forked and [] == sides.notes
+
+
+def test_modules_that_are_known_are_imported_before_the_first_pair() -> None:
+    """So that it is forked too; what the first pair has imported besides is imported then."""
+    desk = Desk()
+    desk.imported = Imported(files={"own": "own.py"}, versions={}, modules=("json", "torch", "late"))
+    sides = desk.sides(modules=("json", "torch"))
+    sides.play(["a"])
+    assert sides.is_forked
+    assert [("json", "torch"), ("json", "torch", "late")] == [prepared.modules for prepared in desk.prepared]
 
 
 def test_a_side_that_could_not_run_its_tests() -> None:
@@ -299,31 +312,9 @@ def test_a_worker_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> Non
     require_taken_down(desk)
 
 
-@pytest.mark.parametrize(
-    ("available", "threads", "expected"),
-    [
-        ((0, 1, 2, 3), 2, (2, 3)),
-        ((5, 7), 1, (7,)),
-        ((0, 1), 2, None),
-        ((0, 1), 9, None),
-        ((0,), 1, None),
-        ((0, 1), 0, None),
-    ],
-)
-def test_cores_for_both_sides(
-    monkeypatch: pytest.MonkeyPatch, available: tuple[int, ...], threads: int, expected: tuple[int, ...] | None
-) -> None:
-    """As many as torch has threads, where that leaves one over."""
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(available), raising=False)
-    assert expected == cores_for(threads)
-    monkeypatch.delattr(os, "sched_getaffinity")
-    assert cores_for(threads) is None
-
-
 def test_plugins_are_left_to_pytest(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which rewrites them, and says so where they are there already; and so is what traces everything."""
     entry = EntryPoint(name="made-up", value="made_up.plugin:hooks", group="pytest11")
     monkeypatch.setattr(module, "entry_points", lambda group: [entry] if group == "pytest11" else [])
     names = ("json", "made_up.deep", "made_up", "made_up_too", "coverage.data", "sitecustomize", "conftest", "library")
-    imported = Imported(files={}, versions={}, modules=names)
-    assert ("json", "made_up_too", "library") == module._beforehand(imported)
+    assert ("json", "made_up_too", "library") == module._beforehand(names)
