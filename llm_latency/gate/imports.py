@@ -65,6 +65,10 @@ class Imports(MetaPathFinder):
             return spec
         return self._replaced(spec, place, path, finder)
 
+    def has_own(self, name: str) -> bool:
+        """Whether a top-level module lies in the own tree alone, where sys.path would find it."""
+        return self._own_alone(name, self._mapped(_entries())) is not None
+
     def imported(self) -> Imported:
         """What has been imported until now, and from where."""
         files: dict[str, str] = {}

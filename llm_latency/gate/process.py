@@ -191,8 +191,12 @@ class Server:
         self._socket.settimeout(_SERVER_PATIENCE_S)
         # Folders may have names that are no valid Unicode, which JSON's escapes can hold.
         text = json.dumps(msgspec.to_builtins(prepared)).encode("ascii")
-        with suppress(OSError):
-            self._socket.sendall(len(text).to_bytes(4, "big") + text)
+        try:
+            with suppress(OSError):
+                self._socket.sendall(len(text).to_bytes(4, "big") + text)
+        except BaseException:
+            self.end()
+            raise
 
     def is_up(self) -> bool:
         """Wait until it has imported what it was told to."""

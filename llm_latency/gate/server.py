@@ -25,6 +25,10 @@ READY, NOBODY, UNKNOWN = b"r", 0, 1 << 30
 # A process that has opened a GPU cannot be forked: its children have neither the driver's threads nor its memory.
 _DEVICES = ("/dev/nvidia", "/dev/kfd", "/dev/dri/", "/dev/accel")
 
+# Packages with a plugin of pytest's may be there through others (anyio through httpx). pytest warns that it cannot
+# rewrite their asserts any more, which `filterwarnings = error` makes an error, but for modules that say this.
+_NOT_REWRITTEN = "PYTEST_DONT_REWRITE"
+
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     """What the server is told first: its sys.path (None: its own), trees that it must not import from, and modules."""
@@ -105,6 +109,10 @@ def _import(modules: Iterable[str]) -> None:
         with suppress(BaseException), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             importlib.import_module(name)
+    for module in list(sys.modules.values()):
+        with suppress(Exception):
+            if _NOT_REWRITTEN not in (module.__doc__ or ""):
+                module.__doc__ = f"{module.__doc__ or ''}\n\n{_NOT_REWRITTEN}"
 
 
 def _has_device() -> bool:

@@ -9,6 +9,7 @@ from importlib.metadata import entry_points
 
 import msgspec
 
+from llm_latency.gate.imports import Imports
 from llm_latency.gate.message import Job, Message
 from llm_latency.gate.pair import SIDES, Lost, Pair, Played, Rounds, merged
 from llm_latency.gate.pinning import Pinning
@@ -60,17 +61,20 @@ class Sides:
             self._prepare(dict.fromkeys(SIDES, self._modules))
             self._modules = ()
         self._pinning.look()
+        was_forked = self.is_forked  # the server may be lost with the pair
         played = self._in_turn(tests, on_test) if self.is_in_turn else self._together(tests, on_test)
         if played is None:
             self.is_in_turn = True
             self.notes.append("memory has no room for both sides at once, so they run one after the other")
             return self.play(tests, on_test)
-        if played.lost is not None and self.is_forked and not self._has_forked:
+        is_empty = all(one.problem for one in played.calls)
+        has_failed = played.lost is not None or (bool(played.problems) and is_empty)
+        if has_failed and was_forked and not self._has_forked:
             self.notes.append("the first forked workers did not come to their end, so they are spawned from now on")
             for launcher in self._launchers.values():
                 launcher.spawn_only()
             return self.play(tests, on_test)
-        self._has_forked |= self.is_forked and played.lost is None
+        self._has_forked |= was_forked and not has_failed
         self._begun(played)
         return played
 
@@ -90,7 +94,15 @@ class Sides:
         for launcher in {id(launcher): launcher for launcher in self._launchers.values()}.values():
             side = next(side for side in SIDES if self._launchers[side] is launcher)
             job = self._job(side, (), False)
-            launcher.prepare(Prepared(path=job.path, modules=_beforehand(modules[side]), trees=job.trees))
+            names = self._of_others(_beforehand(modules[side]))
+            launcher.prepare(Prepared(path=job.path, modules=names, trees=job.trees))
+
+    def _of_others(self, modules: Sequence[str]) -> tuple[str, ...]:
+        """Modules that neither side has in its own tree: one may still have what the other one has installed."""
+        both = [Imports(self._job(side, (), False)) for side in SIDES]
+        tops = {name.partition(".")[0] for name in modules}
+        own = {top for top in tops if any(imports.has_own(top) for imports in both)}
+        return tuple(name for name in modules if name.partition(".")[0] not in own)
 
     def _together(self, tests: Sequence[str], on_test: Callable[[str], None]) -> Played | None:
         """Both sides in step; None where the second one would not fit beside the first."""

@@ -150,8 +150,8 @@ def _served(channel: Channel) -> str:
         channel.send(Finished(problem=problem))
         return problem
     except BaseException as error:
-        # The log has it too: whoever conducted this may be gone.
-        traceback.print_exc()
+        with suppress(Exception):  # into the log too: whoever conducted this may be gone; a test may have closed it
+            traceback.print_exc()
         with suppress(OSError):
             channel.send(Finished(problem=traceback.format_exc()))
         return repr(error)

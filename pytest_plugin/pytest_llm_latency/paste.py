@@ -17,6 +17,8 @@ from llm_latency.core.measurement import Measurement
 from llm_latency.report.source import lines_in_strings
 
 TITLE = "llm-latency: a cell to paste"
+# A gate has the calls of many processes; in one notebook nobody waits for as many.
+_MOST_CALLS = 100
 _FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -58,7 +60,9 @@ class _Test:
 
 def _cell(measurement: Measurement, target: object, test: _Test) -> str:
     budgets = [verdict.budget.replace(",", "") for verdict in measurement.verdicts]  # 3,600 s cannot be read
-    line = " ".join([f"%%llmtime -r {len(measurement.traces)}", *(f'--budget "{budget}"' for budget in budgets)])
+    line = " ".join(
+        [f"%%llmtime -r {min(_MOST_CALLS, len(measurement.traces))}", *(f'--budget "{budget}"' for budget in budgets)]
+    )
     code = _code(target, test)
     names = _free(code)
     values = [f"{name} = {value!r}" for name, value in test.parameters.items() if name in names and _is_literal(value)]

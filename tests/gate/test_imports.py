@@ -150,6 +150,7 @@ def test_own_code_that_gave_way_to_a_package(two: Two, entries: tuple[str, ...],
     two.path(*entries)
     assert expected == two.found("vendored")
     assert "others vendored.py" == two.found("vendored", "head")
+    assert (bool(entries), False) == (two.imports().has_own("vendored"), two.imports("head").has_own("vendored"))
 
 
 def test_namespace_packages(two: Two) -> None:

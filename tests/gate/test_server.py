@@ -59,6 +59,16 @@ def test_it_imports_other_peoples_modules_only(folder: Path, launcher: Launcher,
     assert ["True", "False", "True", "False"] == loaded(launcher, "quiet", "mine", "inner", "nobody")
 
 
+def test_what_it_has_imported_is_not_to_be_rewritten(folder: Path, launcher: Launcher) -> None:
+    """pytest looks for a word in a module's docstring, whatever else is there."""
+    (folder / "library" / "told.py").write_text('"""What it is."""')
+    launcher.prepare(Prepared(path=None, modules=("quiet", "told")))
+    launcher.prepare(Prepared(path=None, modules=("quiet", "told")))
+    worker = launcher.launch(job(working.say, expressions=[f"sys.modules[{n!r}].__doc__" for n in ("quiet", "told")]))
+    assert ["\n\nPYTEST_DONT_REWRITE", "What it is.\n\nPYTEST_DONT_REWRITE"] == words(worker)
+    worker.end()
+
+
 @pytest.mark.parametrize("text", ["raise SystemExit", "1 / 0", "def broken(", "raise KeyboardInterrupt"])
 def test_an_import_that_fails(folder: Path, launcher: Launcher, text: str) -> None:
     """The worker is told when it imports that itself."""

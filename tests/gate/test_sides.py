@@ -11,6 +11,7 @@ import pytest
 
 from llm_latency.errors import UsageError
 from llm_latency.gate import sides as module
+from llm_latency.gate.imports import Imports
 from llm_latency.gate.message import Imported, Job, Message, Ready
 from llm_latency.gate.pair import BASE, HEAD, Rounds
 from llm_latency.gate.pinning import Pinning
@@ -246,6 +247,16 @@ def test_forked_workers_that_do_not_start_well() -> None:
     require_taken_down(desk)
 
 
+def test_forked_workers_that_cannot_run_their_tests() -> None:
+    """What was imported beforehand may be in the way; spawned ones tell whether it was."""
+    desk = Desk()
+    sides = desk.sides(modules=("json",))
+    desk.problems, desk.bodies[HEAD] = {HEAD: "exit code 4"}, lambda worker, test: iter(())  # type: ignore[assignment]
+    assert {HEAD: "exit code 4"} == sides.play(["a"]).problems
+    assert 4 == len(desk.launched) and not sides.is_forked
+    require_taken_down(desk)
+
+
 def _dead() -> Any:
     raise Dead
 
@@ -269,6 +280,14 @@ def test_modules_that_are_known_are_imported_before_the_first_pair() -> None:
     sides.play(["a"])
     assert sides.is_forked
     assert [("json", "torch"), ("json", "torch", "late")] == [prepared.modules for prepared in desk.prepared]
+
+
+def test_what_a_side_has_in_its_own_tree_is_not_imported_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one may have it installed by now."""
+    desk = Desk()
+    monkeypatch.setattr(Imports, "has_own", lambda self, name: self._side == BASE and name == "vendored")
+    desk.sides(modules=("json", "vendored.deep", "vendored_too")).play(["a"])
+    assert ("json", "vendored_too") == desk.prepared[0].modules
 
 
 def test_a_side_that_could_not_run_its_tests() -> None:

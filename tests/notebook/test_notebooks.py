@@ -58,11 +58,12 @@ def saved(name: str) -> Any:
 def executed(name: str, folder: Path) -> Iterator[tuple[Cells, NotebookClient]]:
     """Run a copy of a notebook beside copies of the others, offline; its kernel lives until the block ends."""
     shutil.copytree(FOLDER, folder / "notebooks", ignore=shutil.ignore_patterns(".*"))
+    shutil.copytree(FOLDER.parent / "examples", folder / "examples")
     notebook = saved(name)
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs = []
-    client = NotebookClient(notebook, kernel_name="python3", timeout=120)
+    client = NotebookClient(notebook, kernel_name="python3", timeout=300)
     environment = os.environ | {"IPYTHONDIR": str(folder / "ipython"), "HF_HUB_OFFLINE": "1"}
     with client.setup_kernel(env=environment, cwd=str(folder / "notebooks")):
         for index, cell in enumerate(notebook.cells):

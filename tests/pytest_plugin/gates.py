@@ -25,6 +25,8 @@ PATIENCE_S = 120
 PYTEST = (sys.executable, "-m", "pytest")
 PLUGINS = ("-p", "llm_latency", "-p", "quick_gate")
 
+# Whether a process is the fork server, or a worker that was forked off it; the outer pytest is neither.
+FROM_SERVER = "any('llm_latency.gate.server' in text for text in sys.orig_argv)"
 # A test that times its project and writes down whose code it has run.
 TEST = """
 import json, os
