@@ -212,7 +212,9 @@ class Gate:
         is_again = lost.test in self.counted and lost.test == self._lost_in
         self._lost, self._lost_in = (0 if is_again else self._lost + 1), lost.test
         if self._lost >= _MOST_LOST:
-            self.stopped_because = f"{self._lost} pairs in a row were lost, the last one so: {lost}"
+            self.stopped_because = (
+                f"{self._lost} pairs in a row were lost, the last one so: {str(lost).splitlines()[0]}"
+            )
 
     def _count(self, test: str, played: Played, *, is_timed: bool) -> None:
         counted = self.counted[test]

@@ -29,7 +29,7 @@ from pytest_llm_latency.llmtime import LlmTime
 from pytest_llm_latency.lock import DeviceLock
 from pytest_llm_latency.outcome import BudgetFailure, WorkersFailure
 from pytest_llm_latency.settings import Settings
-from pytest_llm_latency.stash import GATED, LOCK, RESULT, SETTINGS, TIMED
+from pytest_llm_latency.stash import GATED, LOCK, PATH, RESULT, SETTINGS, TIMED
 from pytest_llm_latency.worker import XFAILED
 
 FIXTURE = "llmtime"
@@ -161,7 +161,7 @@ def _refs(config: pytest.Config, items: Sequence[pytest.Item]) -> TwoRefs:
         run="pytest_llm_latency.worker:run",
         arguments={"argv": list(map(os.fspath, config.invocation_params.args)), "options": _shared_options(config)},
         start=config.invocation_params.dir,
-        path=tuple(sys.path),
+        path=config.stash.get(PATH, tuple(sys.path)),
         tests=tuple(dict.fromkeys(_area(item.path, config.rootpath) for item in items)),
         are_tests_of_base=settings.tests == "base",
         shared=settings.share,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from pytest_llm_latency.keeper import Keeper
 from pytest_llm_latency.settings import Settings, add_options
-from pytest_llm_latency.stash import BATON, GATED, LOCK, PROBLEMS, RESULT, RUNNING, SETTINGS, STORED, TIMED
+from pytest_llm_latency.stash import BATON, GATED, LOCK, PATH, PROBLEMS, RESULT, RUNNING, SETTINGS, STORED, TIMED
 
 if TYPE_CHECKING:
     from pytest_llm_latency.llmtime import LlmTime
@@ -35,6 +36,12 @@ _OF_PASSED = {
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options."""
     add_options(parser)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Keep sys.path for a gate's workers, before folders of the project come first in it."""
+    early_config.stash[PATH] = tuple(sys.path)
 
 
 def pytest_configure(config: pytest.Config) -> None:
