@@ -17,6 +17,7 @@ import pytest
 import pytest_llm_latency.outcome  # noqa: F401  # the same
 from pytest_llm_latency import gating
 from pytest_llm_latency.lock import DeviceLock
+from tests.pytest_plugin.stored_project import Project
 from tests.pytest_plugin.written_gates import Written
 
 # Calls take milliseconds and limits are a nanosecond or an hour, so that nothing here depends on the machine.
@@ -137,3 +138,15 @@ def written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Written:
     for name in [name for name in os.environ if name.startswith("LLM_LATENCY_") or name == "GITHUB_STEP_SUMMARY"]:
         monkeypatch.delenv(name)
     return gate
+
+
+@pytest.fixture
+def project(suite: Suite, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """One with stored baselines, run in one process."""
+    return Project(suite, monkeypatch)
+
+
+@pytest.fixture
+def any_project(any_suite: Suite, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """The same, run in one process, and once more in two workers of pytest-xdist."""
+    return Project(any_suite, monkeypatch)
