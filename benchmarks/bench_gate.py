@@ -15,7 +15,6 @@ import argparse
 import json
 import math
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -31,7 +30,7 @@ from llm_latency.gate.decision import Rule, decide
 from llm_latency.gate.pair import SIDES, Rounds
 from llm_latency.gate.process import Launcher
 from llm_latency.gate.ratio import ratio
-from llm_latency.gate.selftest.selftest import job
+from llm_latency.gate.selftest.selftest import job, launched
 from llm_latency.gate.sides import Sides
 from llm_latency.workloads.planted import Plant, calibrated, planted_call
 
@@ -97,8 +96,7 @@ def record(file: Path, *, pairs: int, seconds: float, only: Sequence[str] = tupl
         if not short:
             return
         condition = min(short, key=have.__getitem__)
-        with burning(CONDITIONS[condition]), tempfile.TemporaryDirectory() as folder:
-            launcher = Launcher(Path(folder), python=sys.executable, environment=os.environ)
+        with burning(CONDITIONS[condition]), launched() as launcher:
             _block(file, condition, launcher, plants, start=have[condition], end=end, most=pairs - have[condition])
 
 
@@ -112,7 +110,7 @@ def _block(
     end: float,
     most: int,
 ) -> None:
-    """Some pairs of one condition; the first, which is spawned, only prepares the others."""
+    """Some pairs of one condition; the first, in which the sides start one after the other, is not counted."""
     tests: dict[str, dict[str, Plant]] = {}
     sides = Sides(
         lambda side, names, _: job(side, {name: tests[name] for name in names}),
@@ -181,8 +179,7 @@ def _corrected(amounts: dict[str, int], pairs: int = 8) -> dict[str, int]:
     """Amounts that take the largest share, from pairs in which the first guess of them was timed."""
     tests = {k: {"base": Plant(kind=k), "head": Plant(kind=k, amount=amount)} for k, amount in amounts.items()}
     read_as: dict[str, list[float]] = {kind: [] for kind in amounts}
-    with tempfile.TemporaryDirectory() as folder:
-        launcher = Launcher(Path(folder), python=sys.executable, environment=os.environ)
+    with launched() as launcher:
         sides = Sides(lambda side, *_: job(side, tests), launchers=dict.fromkeys(SIDES, launcher), rounds=Rounds())
         try:
             for _ in range(pairs):
