@@ -12,9 +12,9 @@ from llm_latency.gate.result import Answer
 from llm_latency.report.escape import html
 from llm_latency.report.gate_rows import change_of, limit, percent
 
-WIDTH = 250
+WIDTH = 220
 # Room at the ends for the labels of zero and of the limit, and the height of a line of dots.
-_LEFT, _RIGHT, _LANE, _TOP, _LABELS = 14, 46, 13, 3, 15
+_LEFT, _RIGHT, _LANE, _TOP, _LABELS = 14, 40, 13, 3, 15
 # Dots lie a little above and below each other, so that equal ones can be counted.
 _OFFSETS = (0, -2, 2)
 _MOST_LOG = 700.0  # exp() of more is beyond a float
