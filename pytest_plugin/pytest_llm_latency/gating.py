@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import re
 import sys
@@ -118,7 +119,7 @@ def _run(
             time_budget_s=settings.gate_time_s,
             needs_own_code=settings.base_python is None,
             on_progress=tell,
-            turn=lock.held,
+            turn=functools.partial(lock.held, on_wait=functools.partial(_say_waiting, config)),
         )
         try:
             gate.run()
@@ -139,6 +140,13 @@ def _concluded(gate: Gate, items: Sequence[pytest.Item], refs: Opened, *, comple
         notes=refs.sides.notes,
         complete=complete,
     )
+
+
+def _say_waiting(config: pytest.Config) -> None:
+    terminal: Any = config.pluginmanager.get_plugin("terminalreporter")
+    if terminal is not None:
+        terminal.ensure_newline()
+        terminal.write_line("gate: waiting for the turn: something else is timed on this machine")
 
 
 def _asked(item: pytest.Item, settings: Settings) -> Asked:

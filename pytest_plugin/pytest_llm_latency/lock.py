@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -32,8 +32,8 @@ class DeviceLock:
         self._thread: int | None = None
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Wait for the turn and hold it.
+    def held(self, *, on_wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+        """Wait for the turn and hold it; `on_wait` is called before a wait.
 
         Raises UsageError where waiting could never end: an asynchronous call of this thread has the turn.
         """
@@ -48,6 +48,7 @@ class DeviceLock:
                     "llmtime() was called while another llmtime() of the same event loop is still running;"
                     " await the first one before the next"
                 )
+            on_wait()
             _take(file, wait=True)
         with self._holding(file):
             yield

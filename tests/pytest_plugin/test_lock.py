@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,6 +95,24 @@ def test_another_thread_waits(lock: DeviceLock) -> None:
         order.append("first")
     thread.join(PATIENCE_S)
     assert ["first", "other"] == order
+
+
+def test_who_waits_can_say_so(lock: DeviceLock) -> None:
+    """Before the wait, and only then: a gate that stands still tells why."""
+    said: list[str] = []
+    with lock.held(on_wait=lambda: said.append("at once")):
+        other = threading.Thread(target=lambda: _hold(lock, said))
+        other.start()
+        while not said:
+            time.sleep(0.001)
+        assert ["waiting"] == said
+    other.join()
+    assert ["waiting", "held"] == said
+
+
+def _hold(lock: DeviceLock, said: list[str]) -> None:
+    with lock.held(on_wait=lambda: said.append("waiting")):
+        said.append("held")
 
 
 def test_coroutines_of_one_loop_take_turns_while_the_loop_goes_on(lock: DeviceLock) -> None:
@@ -235,6 +254,7 @@ def test_waiting_for_the_turn_is_not_part_of_the_time_budget(suite: Suite) -> No
     """A call that waited longer than its budget still samples all of it: more than the one call after the budget."""
     seen = suite.run("""
 import threading
+import time
 from pytest_llm_latency.lock import DeviceLock
 
 def test_waits(llmtime):
