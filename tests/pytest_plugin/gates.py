@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -136,6 +137,8 @@ class Project:
         self.before = self.state()
         return subprocess.Popen(
             [*command, *PLUGINS, f"--latency-base={base}", *arguments],
+            # Whoever runs this suite under nohup ignores hang-ups, and what is started would inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # noqa: PLW1509  # no threads here
             cwd=cwd or self.top,
             env=self.environment(path, **(env or {})),
             stdin=subprocess.DEVNULL,
