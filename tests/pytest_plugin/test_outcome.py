@@ -7,6 +7,8 @@ from xml.etree import ElementTree
 
 import pytest
 
+from tests.pytest_plugin.reruns import RERUN
+
 if TYPE_CHECKING:
     from conftest import Seen, Suite
 
@@ -207,29 +209,6 @@ def test_x_stops_at_a_breach_and_last_failed_runs_it_again(any_suite: Suite) -> 
     assert 1 == seen.counts["failed"]
     again = any_suite.run("", "--lf")
     assert {"failed": 1} == {word: n for word, n in again.counts.items() if word != "deselected"}
-
-
-RERUN = """
-from _pytest.runner import runtestprotocol
-
-def pytest_runtest_protocol(item, nextitem):
-    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    reports = runtestprotocol(item, nextitem=nextitem, log=False)
-    if any(report.failed for report in reports):
-        for report in reports:
-            if report.failed:
-                report.outcome = "rerun"
-                item.ihook.pytest_runtest_logreport(report=report)
-        item._initrequest()
-        reports = runtestprotocol(item, nextitem=nextitem, log=False)
-    for report in reports:
-        item.ihook.pytest_runtest_logreport(report=report)
-    return True
-
-def pytest_report_teststatus(report):
-    if report.outcome == "rerun":
-        return "rerun", "R", "RERUN"
-"""
 
 
 def test_a_rerun_judges_what_the_rerun_measured(any_suite: Suite) -> None:

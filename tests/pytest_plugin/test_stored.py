@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from llm_latency.gate.stored.fingerprint import Machine
+from tests.pytest_plugin.reruns import RERUN
 from tests.pytest_plugin.stored_project import CONFTEST, FILE, MACHINE, SOURCE, Project
 
 if TYPE_CHECKING:
@@ -227,30 +228,6 @@ def test_only_tests_that_went_well_to_their_end_are_stored(any_project: Project)
     seen = any_project.run("--latency-baseline=create", source=BAD)
     assert 1 == seen.code
     assert ("test_good",) == any_project.baseline.tests()
-
-
-# As pytest-rerunfailures does it.
-RERUN = """
-from _pytest.runner import runtestprotocol
-
-def pytest_runtest_protocol(item, nextitem):
-    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    reports = runtestprotocol(item, nextitem=nextitem, log=False)
-    if any(report.failed for report in reports):
-        for report in reports:
-            if report.failed:
-                report.outcome = "rerun"
-                item.ihook.pytest_runtest_logreport(report=report)
-        item._initrequest()
-        reports = runtestprotocol(item, nextitem=nextitem, log=False)
-    for report in reports:
-        item.ihook.pytest_runtest_logreport(report=report)
-    return True
-
-def pytest_report_teststatus(report):
-    if report.outcome == "rerun":
-        return "rerun", "R", "RERUN"
-"""
 
 
 def test_a_rerun_stores_what_the_rerun_measured(any_project: Project) -> None:

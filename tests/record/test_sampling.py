@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from itertools import cycle, repeat
 
 import pytest
@@ -14,31 +13,7 @@ from llm_latency.core.trace import Request, Trace
 from llm_latency.core.verdict import LOOK_LEVEL
 from llm_latency.errors import UsageError
 from llm_latency.record.sampling import Plan, Sampling, make_plan
-
-MS = 1_000_000
-
-
-def call(total_ms: float, ttft_ms: float | None = None, **asked: object) -> Trace:
-    """A call of one stream whose first token comes at `ttft_ms`, by default at half time, and last at the end."""
-    total_ns = round(total_ms * MS)
-    first_ns = total_ns // 2 if ttft_ms is None else round(ttft_ms * MS)
-    request = {"kind": "stream", "start_ns": 0, "stop_ns": total_ns, "rows": 1, "row_tokens": (2,)}
-    request["emissions"] = ((first_ns, 1), (total_ns, 1))
-    return Trace(start_ns=0, stop_ns=total_ns, requests=(Request(**request | asked),))  # type: ignore[arg-type]
-
-
-def sample(plan: Plan, calls: Iterable[Trace], *, seconds_a_call: float = 0.1) -> tuple[Sampling, list[str]]:
-    """Run sampling over given calls; what it asked for, until it stopped or the calls ran out."""
-    sampling, stages = Sampling(plan, Environment()), []
-    ready: Iterator[Trace] = iter(calls)
-    while (stage := sampling.next_stage(len(stages) * seconds_a_call)) is not None:
-        trace = next(ready, None)
-        if trace is None:
-            break
-        sampling.add(stage, trace)
-        stages.append(stage)
-    return sampling, stages
-
+from tests.record.sampled import MS, call, sample
 
 # --- what the user asks for ---
 
@@ -344,58 +319,6 @@ def test_a_count_with_budgets_is_a_count() -> None:
     """Decided or not."""
     sampling, stages = sample(make_plan(repeat=2, warmup=0, budget="e2e < 1 s"), repeat(call(100)))
     assert (2, "2 calls, as asked") == (len(stages), sampling.stopped_because)
-
-
-# --- unequal work ---
-
-
-@pytest.mark.parametrize("stage", [1, 2, 4])
-def test_a_prompt_that_grows_ends_sampling_and_the_first_call_stays(stage: int) -> None:
-    """`ids = model.generate(ids)`: seen in the warm-up or later; what was kept before is not of the same kind."""
-    calls = [call(200, prompt_tokens=8)] * stage + [call(200, prompt_tokens=9)] * 5
-    sampling, stages = sample(make_plan(repeat=6), calls)
-    assert stage + 1 == len(stages)
-    expected = (
-        "unequal work: prompt tokens went from 8 to 9 between calls (the call changes its own input);"
-        " the first call stays"
-    )
-    assert expected == sampling.stopped_because
-    assert (None, [], [calls[0]]) == (sampling.cold, sampling.warmup, sampling.traces)
-    assert sampling.next_stage(0.0) is None
-
-
-@pytest.mark.parametrize(
-    ("field", "values", "words"),
-    [
-        ("cached_tokens", (0, 8), "cached tokens went from 0 to 8"),
-        ("rows", (1, 2), "rows went from 1 to 2"),
-        ("kind", ("stream", "generate"), "kind of request went from stream to generate"),
-        ("prompt_tokens", (None, 8), "prompt tokens went from None to 8"),
-    ],
-)
-def test_unequal_work_says_what_differed(field: str, values: tuple[object, object], words: str) -> None:
-    """A cache of the user's own that fills, a batch that grows."""
-    sampling, _ = sample(make_plan(repeat=6), [call(200, **{field: value}) for value in values])
-    assert sampling.stopped_because is not None
-    assert f"unequal work: {words} between calls" in sampling.stopped_because
-
-
-def test_another_number_of_requests_is_unequal_work() -> None:
-    """An agent that asks the model once more."""
-    one = call(200)
-    two = Trace(start_ns=0, stop_ns=200 * MS, requests=one.requests * 2)
-    sampling, _ = sample(make_plan(repeat=6), [one, two])
-    expected = "unequal work: 1 requests in the first call and 2 in a later one; the first call stays"
-    assert expected == sampling.stopped_because
-
-
-def test_other_output_is_no_unequal_work() -> None:
-    """Sampled tokens may end a row earlier; the calls were asked the same."""
-    sampling, stages = sample(make_plan(repeat=2, warmup=0), [call(200, row_tokens=(n,)) for n in (2, 3)])
-    assert (2, "2 calls, as asked") == (len(stages), sampling.stopped_because)
-
-
-# --- where sampling stands ---
 
 
 def test_a_width_needs_six_calls() -> None:
