@@ -216,3 +216,14 @@ def test_other_systems(launcher: Launcher, monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.delattr(os, "fork")
     with pytest.raises(UsageError, match="as POSIX systems do"):
         Launcher(tmp_path, python=sys.executable, environment={})
+
+
+def test_a_server_that_is_told_more_imports_it_too(launcher: Launcher) -> None:
+    """What the first pair has shown is there for the second; a server that has gone is done without."""
+    launcher.prepare(Prepared(path=None, modules=("working",)))
+    launcher.prepare(Prepared(path=None, modules=("wave",)))
+    assert ["True"] == words(launcher.launch(job(working.say, expressions=["'wave' in sys.modules"])))
+    assert launcher.server is not None
+    os.kill(launcher.server.process, signal.SIGKILL)
+    launcher.prepare(Prepared(path=None, modules=("wave",)))
+    assert (None, False) == (launcher.server, launcher.may_fork)

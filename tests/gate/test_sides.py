@@ -84,7 +84,7 @@ class Desk:
             )
 
         launchers = dict.fromkeys((BASE, HEAD), self)
-        pinning = Pinning(stat=Path("/nowhere"))
+        pinning = others.pop("pinning", None) or Pinning(stat=Path("/nowhere"))
         return Sides(job, launchers=launchers, rounds=Rounds(seconds=0.0), pinning=pinning, seed=1, **others)  # type: ignore[arg-type]
 
 
@@ -337,3 +337,28 @@ def test_plugins_are_left_to_pytest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "entry_points", lambda group: [entry] if group == "pytest11" else [])
     names = ("json", "made_up.deep", "made_up", "made_up_too", "coverage.data", "sitecustomize", "conftest", "library")
     assert ("json", "made_up_too", "library") == module._beforehand(names)
+
+
+class Watched(Pinning):
+    """Notes what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[object] = []
+
+    def look(self) -> None:
+        """Note it."""
+        self.asked.append("look")
+
+    def cores_for(self, threads: int) -> tuple[int, ...] | None:
+        """Note it."""
+        self.asked.append(threads)
+        return None
+
+
+def test_each_pair_looks_for_its_cores_before_it_runs() -> None:
+    """And asks for as many as its worker has threads, once for each llmtime()."""
+    pinning = Watched()
+    sides = Desk().sides(pinning=pinning)
+    for _ in range(2):
+        sides.play(["a", "b"])
+    assert ["look", 1, 1] * 2 == pinning.asked

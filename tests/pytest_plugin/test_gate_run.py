@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ import pytest
 from llm_latency.errors import UsageError
 from llm_latency.gate.gate import Progress
 from pytest_llm_latency import gating
+from pytest_llm_latency.lock import DeviceLock
 from tests.pytest_plugin.written_gates import GATE, Timed, gate, skips
 
 if TYPE_CHECKING:
@@ -317,3 +320,42 @@ def test_progress_on_a_terminal_stays_on_its_line(monkeypatch: pytest.MonkeyPatc
     )
     assert ("", "\nthen") == (blank.strip(), rest)
     assert {39} == {len(line) for line in (first, second, blank)}
+
+
+def test_workers_get_the_path_from_before_pytest(suite: Suite, written: Written) -> None:
+    """A folder that pytest has put in front for a conftest may hold a file with a library's name."""
+    suite.pytester.makeconftest("")
+    gate(suite, written, ONE)
+    assert written.refs is not None
+    assert str(suite.pytester.path) not in written.refs.path
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_the_marker_asks_for_answers_of_the_same_tokens(
+    suite: Suite, written: Written, monkeypatch: pytest.MonkeyPatch, asked: bool
+) -> None:
+    """What it says reaches the gate."""
+    seen: list[bool] = []
+    made = gating._asked
+
+    def noted(item: Any, settings: Any) -> Any:
+        one = made(item, settings)
+        seen.append(one.same_output)
+        return one
+
+    monkeypatch.setattr(gating, "_asked", noted)
+    gate(suite, written, f"@limits(max_slowdown='5%', same_output={asked})\n{ONE}")
+    assert [asked] == seen
+
+
+def test_a_wait_for_the_turn_is_told(suite: Suite, written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gate that stands still would look as if it hung."""
+
+    class Taken(DeviceLock):
+        @contextmanager
+        def held(self, *, on_wait: Any = lambda: None) -> Iterator[None]:
+            on_wait()
+            yield
+
+    monkeypatch.setattr(gating, "DeviceLock", Taken)
+    assert gate(suite, written, ONE).having("gate: waiting for the turn: something else is timed on this machine")
