@@ -109,6 +109,8 @@ def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
     """A suite that runs in one process: this one."""
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
     monkeypatch.setenv("COLUMNS", "200")
+    for told_by_ci in ("CI", "BUILD_NUMBER"):
+        monkeypatch.delenv(told_by_ci, raising=False)  # pytest's summary is longer there
     for name in [name for name in os.environ if name.startswith("LLM_LATENCY_")]:
         monkeypatch.delenv(name)
     return Suite(pytester)
