@@ -4,7 +4,8 @@ Pairs of fresh processes are recorded in blocks that go round the conditions, ea
 and three of four also with one of +6 % and one of +10 %, of a kind that changes from pair to pair. Every pair is a
 line of a file, so that the run can be stopped and goes on where it was; with `--minutes` it stops by itself. From the
 pairs of each kind of test, in their order of time, gates are formed one after the other by the gate's own rule, each of
-pairs that no other has. The rule alone, simulated, is in tests/gate/test_gate_rates.py. `bench_gate_live.py` runs whole gates, and pytest-benchmark's.
+pairs that no other has. The rule alone, simulated, is in tests/gate/test_gate_rates.py; `bench_gate_live.py` runs whole
+gates, and pytest-benchmark's.
 
 python benchmarks/bench_gate.py [--pairs 300] [--minutes 60] [--out docs/measurements/gate-pairs.jsonl] [--quick]
 """
