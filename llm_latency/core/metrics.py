@@ -194,6 +194,30 @@ def _energy_per_token(trace: Trace, _: Environment) -> tuple[float, ...]:
     return (trace.energy_j / trace.new_tokens,) if trace.energy_j is not None and trace.new_tokens else ()
 
 
+def _mfu(trace: Trace, environment: Environment) -> tuple[float, ...]:
+    """Against the peak that was probed or described; none without one. A forward's is over its whole time."""
+    if environment.peaks is None:
+        return ()
+    spans = [
+        (r.prefill_flops, _seconds(trace, r.start_ns, r.instants[0][0] if r.emissions else r.done_ns))
+        for r in trace.requests
+        if r.prefill_flops
+    ]
+    return tuple(flops / (seconds * environment.peaks.flops) for flops, seconds in spans if seconds > 0)
+
+
+def _mbu(trace: Trace, environment: Environment) -> tuple[float, ...]:
+    if environment.peaks is None:
+        return ()
+    counted = [(r, _longest_row(r) or 0) for r in trace.requests if r.step_bytes and len(r.emissions) > 1]
+    steps = [
+        (r.step_bytes or 0, _seconds(trace, r.instants[0][0], r.done_ns) / (tokens - 1))
+        for r, tokens in counted
+        if tokens > 1
+    ]
+    return tuple(read / (seconds * environment.peaks.bandwidth) for read, seconds in steps if seconds > 0)
+
+
 def _phase(name: str) -> Reader:
     def read(trace: Trace, _: Environment) -> tuple[float, ...]:
         spans = [_seconds(trace, p.start_ns, p.stop_ns) for p in trace.phases if p.name == name]
@@ -266,6 +290,8 @@ METRICS: Mapping[str, Metric] = dict(
         _row("peak_memory", "B", "lower", _peak_memory, "high-water mark: device allocator, or RSS", "torch"),
         _row("energy", "J", "lower", _energy, "over the same window as the tokens", "MLPerf power"),
         _row("energy_per_token", "J/tok", "lower", _energy_per_token, "energy/new tokens", "own"),
+        _row("mfu", "1", "higher", _mfu, "FLOPs of the prefill/(ttft·peak FLOP/s)", "PaLM, of training"),
+        _row("mbu", "1", "higher", _mbu, "bytes that a step reads/(tpot·peak bytes/s)", "Databricks"),
     )
 )
 

@@ -26,7 +26,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     clock at which the device had come as far, for each emission and then for the request's end. `peak_bytes` is
     the high-water mark while `prefill` and `decode` ran, None where several requests ran at once. `host_waits` says
     that the host waited for the device before each stamp, so that the two cannot be told apart. `output` is a hash of
-    the generated token ids of all rows, None where they were not seen.
+    the generated token ids of all rows, None where they were not seen. `prefill_flops` is what it takes to the first
+    token, or for a forward as a whole, and `step_bytes` what a middle step reads, by the model's config; None where
+    that does not tell.
     """
 
     kind: str
@@ -43,6 +45,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     host_waits: bool = False
     peak_bytes: dict[str, int] | None = None
     output: str | None = None
+    prefill_flops: int | None = None
+    step_bytes: int | None = None
     model: str | None = None
     thread: str | None = None
     notes: tuple[str, ...] = ()

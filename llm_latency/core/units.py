@@ -1,7 +1,7 @@
 """Text such as "250 ms" or "40 tok/s" to floats in base units and back; not which metric has which unit.
 
 Base units: seconds `s`, tokens per second `tok/s`, requests per second `req/s`, bytes `B`, joules `J`,
-joules per token `J/tok`.
+joules per token `J/tok`, shares `1`, which are written in per cent.
 """
 
 from __future__ import annotations
@@ -29,16 +29,26 @@ SCALES: dict[str, dict[str, float]] = {
     "B": _BYTES,
     "J": _ENERGY,
     "J/tok": {"J/tok": 1.0, "mJ/tok": 1e-3, "J/token": 1.0, "mJ/token": 1e-3},
+    "1": {"%": 1e-2},
 }
-_EXAMPLE = {"s": "250 ms", "tok/s": "40 tok/s", "req/s": "8 req/s", "B": "6 GiB", "J": "30 J", "J/tok": "0.4 J/tok"}
+_EXAMPLE = {
+    "s": "250 ms",
+    "tok/s": "40 tok/s",
+    "req/s": "8 req/s",
+    "B": "6 GiB",
+    "J": "30 J",
+    "J/tok": "0.4 J/tok",
+    "1": "40 %",
+}
 _DISPLAY = {
     "s": (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9)),
     "B": (("GiB", 2.0**30), ("MiB", 2.0**20), ("KiB", 2.0**10), ("B", 1.0)),
     "J": (("kJ", 1e3), ("J", 1.0), ("mJ", 1e-3)),
     "J/tok": (("J/tok", 1.0), ("mJ/tok", 1e-3)),
+    "1": (("%", 1e-2),),
 }
 # A unit begins with a letter that is no exponent, so that "1,5 s", "2.5" and "1e3" are refused for what they lack.
-_QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+)\s*((?![eE][+-]?[0-9])[^\W\d_].*?)\s*")
+_QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+)\s*((?![eE][+-]?[0-9])[^\W\d_].*?|%)\s*")
 
 
 def parse(text: str, *, unit: str) -> float:
@@ -75,7 +85,7 @@ def show(value: float | None, unit: str) -> str:
     scales = _DISPLAY.get(unit, ((unit, 1.0),))
     name, scale = next(((n, s) for n, s in scales if abs(value) >= s * 0.9995), scales[-1])
     if value == 0:
-        name, scale = unit, 1.0
+        name, scale = "%" if unit == "1" else unit, 1.0
     return f"{_three_digits(value / scale)} {name}"
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from llm_latency.core.environment import Environment
+from llm_latency.record.peaks import known_peaks
 
 
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +51,9 @@ def read_environment(models: Iterable[ModelFacts] = (), *, device: Mapping[str, 
     cores = available_cores()
     told = {"device": "cpu"} | dict(device or {})
     doubts: Any = told.pop("warnings", ())
+    version = getattr(torch, "__version__", None) and str(torch.__version__)  # type: ignore[union-attr]  # as above
+    dtype = _joined(facts.dtype for facts in listed)
+    device = told["device"]
     return Environment(
         **told,  # type: ignore[arg-type]  # devices name Environment's own fields
         processor=_processor(),
@@ -59,13 +63,14 @@ def read_environment(models: Iterable[ModelFacts] = (), *, device: Mapping[str, 
         threads=threads,
         openmp=_openmp(),
         python=platform.python_version(),
-        torch=getattr(torch, "__version__", None) and str(torch.__version__),  # type: ignore[union-attr]  # as above
+        torch=version,
         transformers=getattr(sys.modules.get("transformers"), "__version__", None),
         attention=_joined(facts.attention for facts in listed),
-        dtype=_joined(facts.dtype for facts in listed),
+        dtype=dtype,
         quantization=_joined(facts.quantization for facts in listed),
         cache=_joined(facts.cache for facts in listed),
         compile=_joined(facts.compile for facts in listed),
+        peaks=known_peaks(device=str(device), dtype=dtype, threads=threads, torch=version),
         warnings=(*doubts, *_warnings(threads, cores)),
     )
 

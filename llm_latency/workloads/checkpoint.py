@@ -67,6 +67,20 @@ def load_checkpoint(
     )
 
 
+def config_of(source: str) -> Any:
+    """The transformers config in a folder or under a hub id; raises TargetError where there is none."""
+    from transformers import AutoConfig
+
+    folder = folder_of(source)
+    alone = folder is not None or not _hub_answers(source)
+    with _quiet(progress=False):
+        try:
+            return AutoConfig.from_pretrained(folder or source, trust_remote_code=False, local_files_only=alone)
+        except Exception as error:
+            first = str(error).partition("\n")[0]
+            raise TargetError(f"the config of {source} cannot be read: {type(error).__name__}: {first}") from error
+
+
 def folder_of(source: str) -> Path | None:
     """The folder that `source` names, None for a hub id; raises TargetError for a path that holds no model."""
     path = Path(source).expanduser()

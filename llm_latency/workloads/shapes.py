@@ -36,6 +36,16 @@ _GPT2 = {
     "layer_norm_epsilon": 1e-5,
     "tie_word_embeddings": True,
 }
+_T5 = {
+    "vocab_size": 32128,
+    "d_kv": 64,
+    "relative_attention_num_buckets": 32,
+    "relative_attention_max_distance": 128,
+    "layer_norm_epsilon": 1e-6,
+    "feed_forward_proj": "relu",
+}
+_T5_SMALL = {"d_model": 512, "d_ff": 2048, "num_layers": 6, "num_decoder_layers": 6, "num_heads": 8}
+_T5_BASE = {"d_model": 768, "d_ff": 3072, "num_layers": 12, "num_decoder_layers": 12, "num_heads": 12}
 
 # Every number is the published config.json's; the token ids are those of the byte-level tokenizer.
 SHAPES: Mapping[str, Shape] = MappingProxyType(
@@ -46,6 +56,14 @@ SHAPES: Mapping[str, Shape] = MappingProxyType(
         "gpt2": Shape("gpt2", "decoder", _GPT2 | {"n_embd": 768, "n_layer": 12, "n_head": 12}),
         # openai-community/gpt2-medium
         "gpt2-medium": Shape("gpt2", "decoder", _GPT2 | {"n_embd": 1024, "n_layer": 24, "n_head": 16}),
+        # openai-community/gpt2-large, gpt2-xl
+        "gpt2-large": Shape("gpt2", "decoder", _GPT2 | {"n_embd": 1280, "n_layer": 36, "n_head": 20}),
+        "gpt2-xl": Shape("gpt2", "decoder", _GPT2 | {"n_embd": 1600, "n_layer": 48, "n_head": 25}),
+        # GPT-3 175B (Brown et al. 2020, arXiv:2005.14165, table 2.1) in GPT-2's architecture: to predict, not to build.
+        # Its layers of sparse attention are taken as dense ones.
+        "gpt3-175b": Shape(
+            "gpt2", "decoder", _GPT2 | {"n_positions": 2048, "n_embd": 12288, "n_layer": 96, "n_head": 96}
+        ),
         # meta-llama/Llama-3.2-1B
         "llama-3.2-1b": Shape(
             "llama",
@@ -74,6 +92,33 @@ SHAPES: Mapping[str, Shape] = MappingProxyType(
                 },
             },
         ),
+        # meta-llama/Llama-3.1-8B
+        "llama-3.1-8b": Shape(
+            "llama",
+            "decoder",
+            {
+                "vocab_size": 128256,
+                "hidden_size": 4096,
+                "intermediate_size": 14336,
+                "num_hidden_layers": 32,
+                "num_attention_heads": 32,
+                "num_key_value_heads": 8,
+                "hidden_act": "silu",
+                "max_position_embeddings": 131072,
+                "rms_norm_eps": 1e-5,
+                "attention_bias": False,
+                "mlp_bias": False,
+                "tie_word_embeddings": False,
+                "rope_parameters": {
+                    "rope_type": "llama3",
+                    "rope_theta": 500000.0,
+                    "factor": 8.0,
+                    "low_freq_factor": 1.0,
+                    "high_freq_factor": 4.0,
+                    "original_max_position_embeddings": 8192,
+                },
+            },
+        ),
         # Qwen/Qwen2.5-0.5B
         "qwen2.5-0.5b": Shape(
             "qwen2",
@@ -93,24 +138,9 @@ SHAPES: Mapping[str, Shape] = MappingProxyType(
                 "rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0},
             },
         ),
-        # google-t5/t5-small
-        "t5-small": Shape(
-            "t5",
-            "encoder-decoder",
-            {
-                "vocab_size": 32128,
-                "d_model": 512,
-                "d_kv": 64,
-                "d_ff": 2048,
-                "num_layers": 6,
-                "num_decoder_layers": 6,
-                "num_heads": 8,
-                "relative_attention_num_buckets": 32,
-                "relative_attention_max_distance": 128,
-                "layer_norm_epsilon": 1e-6,
-                "feed_forward_proj": "relu",
-            },
-        ),
+        # google-t5/t5-small, t5-base
+        "t5-small": Shape("t5", "encoder-decoder", _T5 | _T5_SMALL),
+        "t5-base": Shape("t5", "encoder-decoder", _T5 | _T5_BASE),
         # google-bert/bert-base-uncased
         "bert-base": Shape(
             "bert",

@@ -59,11 +59,11 @@ class Workload:
     check: Callable[[], None]
 
 
-def load(target: str, *, settings: Settings | None = None) -> Workload:
+def load(target: str, *, settings: Settings | None = None, model: LoadedModel | None = None) -> Workload:
     """Load `shape:NAME`, a folder with weights, a hub id or `file.py:callable`.
 
     Raises TargetError when the target cannot be loaded, UsageError for settings that do not fit it, DeviceError for
-    a device that is not here. `settings.threads` stays set in this process, so that what reads the environment
+    a device that is not here. `model` is what `load_model` gave for the same target. `settings.threads` stays set in this process, so that what reads the environment
     afterwards sees it.
     """
     asked = settings or Settings()
@@ -72,7 +72,8 @@ def load(target: str, *, settings: Settings | None = None) -> Workload:
     prompt_tokens = _count("--prompt-tokens", asked.prompt_tokens, PROMPT_TOKENS)
     new_tokens = _count("--new-tokens", asked.new_tokens, NEW_TOKENS)
     batch = _count("--batch", asked.batch, BATCH)
-    loaded = _model(target, asked)
+    loaded = model or load_model(target, settings=asked)
+    _set_threads(asked)
     if loaded.kind == "encoder" and asked.new_tokens is not None:
         raise UsageError(f"--new-tokens {new_tokens} was asked for and {target} is an encoder, which makes none")
     _check_context(loaded, prompt_tokens, new_tokens)
@@ -124,11 +125,11 @@ def _count(option: str, value: int | None, default: int) -> int:
     return value
 
 
-def _model(target: str, asked: Settings) -> LoadedModel:
-    """Load the model of a target that is no file."""
+def load_model(target: str, *, settings: Settings | None = None) -> LoadedModel:
+    """Load the model of a target that is no file; raises as `load` does."""
+    asked = settings or Settings()
     require_torch()
     device = asked.device or default_device()
-    _set_threads(asked)
     head, separator, name = target.partition(":")
     if not separator:
         return load_checkpoint(target, dtype=asked.dtype or "auto", device=device, attention=asked.attention)

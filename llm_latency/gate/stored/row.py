@@ -94,7 +94,7 @@ def _rounded(value: float) -> float:
 
 def _facts(environment: Environment) -> dict[str, str]:
     """What is known of the environment and is not the machine itself; driver and system with their full releases."""
-    of_machine = {*Machine.__struct_fields__, "memory_bytes", "warnings"} - {"driver", "system"}
+    of_machine = {*Machine.__struct_fields__, "memory_bytes", "peaks", "warnings"} - {"driver", "system"}
     found = {name: getattr(environment, name) for name in Environment.__struct_fields__ if name not in of_machine}
     return {name: str(value) for name, value in found.items() if value is not None}
 

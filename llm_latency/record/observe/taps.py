@@ -18,6 +18,7 @@ from llm_latency.record.devices.cpu import Cpu
 from llm_latency.record.devices.device import Device
 from llm_latency.record.observe import batch, forward, generate, phases
 from llm_latency.record.observe.attribution import state
+from llm_latency.record.observe.costs import with_costs
 from llm_latency.record.observe.count import count_generate
 from llm_latency.record.observe.log import CallLog, RequestLog
 from llm_latency.record.observe.patch import Patches, after_import
@@ -106,7 +107,7 @@ def requests_of(call: CallLog) -> tuple[Request, ...]:
 
 def _counted(log: RequestLog) -> Request:
     """The Request with the device's instants and the memory of its phases; an inner watch has located them before."""
-    request, readings = log.count(log), log.readings
+    request, readings = with_costs(log.count(log), log), log.readings
     if log.gauges is None or readings is None:
         return request
     if log.mark is not None and log.device_ns is None:
