@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from llm_latency.core.measurement import Measurement, load, save
     from llm_latency.notebook.live import live
+    from llm_latency.predict.sweep import sweep
     from llm_latency.record.measure import measure, measure_async
     from llm_latency.record.observe.stream import stream, stream_async
     from llm_latency.record.timed import timed
@@ -30,6 +31,7 @@ _HOMES = {
     "compare": "llm_latency.report.contrast:compare",
     "live": "llm_latency.notebook.live:live",
     "shape": "llm_latency.workloads.shapes:build",
+    "sweep": "llm_latency.predict.sweep:sweep",
 }
 
 # What these give shows itself in a notebook and becomes a frame or a plot: the report is put in when they are used.
@@ -47,6 +49,7 @@ __all__ = [
     "shape",
     "stream",
     "stream_async",
+    "sweep",
     "table",
     "timed",
     "unload_ipython_extension",
@@ -59,6 +62,10 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"llm_latency has no {name!r}; public names: {', '.join(__all__)}")
     if name in _PRESENTED:
         _install_presenter()
+    if name == "sweep":
+        from llm_latency.report.presenter import install_for_sweeps
+
+        install_for_sweeps()
     module, _, attribute = home.partition(":")
     return getattr(importlib.import_module(module), attribute)
 

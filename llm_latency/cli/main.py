@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from llm_latency.cli import doctor, env, extract, gate, selftest, time
+from llm_latency.cli import doctor, env, extract, fit, gate, predict, selftest, sweep, time
 from llm_latency.cli.parser import PROGRAM, Parser
 from llm_latency.cli.result import INTERRUPTED, UNUSABLE, complain
 from llm_latency.cli.version import version
@@ -53,6 +53,9 @@ def make_parser() -> Parser:
     selftest.add_command(commands)
     gate.add_command(commands)
     doctor.add_command(commands)
+    sweep.add_command(commands)
+    fit.add_command(commands)
+    predict.add_command(commands)
     return parser
 
 

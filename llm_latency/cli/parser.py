@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from llm_latency.core.budget import Budget, parse_budget
@@ -54,6 +54,18 @@ def count(least: int) -> Any:
         if not (text.isascii() and text.isdigit()) or int(text) < least:
             raise argparse.ArgumentTypeError(f"{text!r} was given; expected a whole number of at least {least}")
         return int(text)
+
+    return read
+
+
+def listed(one: Callable[[str], Any]) -> Any:
+    """A type for argparse: one or more of another type with commas between them, each once."""
+
+    def read(text: str) -> tuple[Any, ...]:
+        words = [word.strip() for word in text.split(",")]
+        if not all(words):
+            raise argparse.ArgumentTypeError(f"{text!r} was given; expected values with commas between them")
+        return tuple(dict.fromkeys(one(word) for word in words))
 
     return read
 

@@ -49,7 +49,7 @@ def present(
     """Print the text, on stderr where the JSON takes stdout, and write the JSON; return whether all of it arrived."""
     is_taken = any(output.is_stdout for output in outputs)
     stream = sys.stderr if is_taken else stdout
-    arrived = print_safely(text(_width(stream)), stream) or is_taken
+    arrived = print_safely(text(width_of(stream)), stream) or is_taken
     return deliver(outputs, lambda _: to_json(found, schema=schema), stdout=stdout) and arrived
 
 
@@ -60,5 +60,6 @@ def to_json(found: Any, *, schema: int) -> bytes:
     return msgspec.json.format(written, indent=1) + b"\n"
 
 
-def _width(stream: TextIO) -> int:
+def width_of(stream: TextIO) -> int:
+    """Columns of a terminal, as many as a line is followed over; a hundred where nobody says."""
     return min(shutil.get_terminal_size((_WIDTH, 24)).columns, _MOST_WIDTH) if stream.isatty() else _WIDTH

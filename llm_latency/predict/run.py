@@ -34,13 +34,13 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     cell: Cell
     turn: int
     seconds: float
-    measurement: msgspec.Raw | None = None
+    measurement: msgspec.Raw = msgspec.Raw(b"null")
     problem: str | None = None
     words: str = ""
 
     def measured(self) -> Measurement | None:
         """The measurement; None where there was a problem. Raises MeasurementFileError for a broken one."""
-        if self.measurement is None:
+        if self.problem is not None:
             return None
         return from_json(bytes(self.measurement), source=f"the measurement of {self.cell.key}")
 
@@ -113,7 +113,7 @@ def shelf_here() -> Shelf:
 def run_cell(cell: Cell, *, turn: int, repeat: int, shelf: Loader | None = None) -> Outcome:
     """Measure a cell once: a call that warms up (two in the first turn), then `repeat` counted ones.
 
-    Trouble comes back as an Outcome; only an interrupt goes on. Without `shelf` the models of this process are kept in one of its own.
+    Trouble comes back as an Outcome; only an interrupt goes on. Without `shelf` this process keeps its models itself.
     """
     begin = time.monotonic()
     place = shelf_here() if shelf is None else shelf

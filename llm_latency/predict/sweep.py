@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, as_completed
 from contextlib import nullcontext
 from itertools import chain
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 
@@ -42,8 +43,26 @@ class Point(msgspec.Struct, frozen=True, kw_only=True):
     words: str = ""
 
 
+class Presenter(Protocol):
+    """How a sweep is shown; the report puts one in, since this room knows no format, frame or plot."""
+
+    def text(self, sweep: Sweep) -> str:
+        """Write it as plain text."""
+        ...
+
+    def frame(self, sweep: Sweep) -> Any:
+        """Make a pandas DataFrame of it."""
+        ...
+
+    def plot(self, sweep: Sweep, kind: str) -> Any:
+        """Draw it with matplotlib."""
+        ...
+
+
 class Sweep(msgspec.Struct, frozen=True, kw_only=True):
     """What a sweep has found, a point for each cell in the grid's order."""
+
+    presenter: ClassVar[Presenter | None] = None
 
     points: tuple[Point, ...]
 
@@ -51,6 +70,28 @@ class Sweep(msgspec.Struct, frozen=True, kw_only=True):
     def measured(self) -> tuple[tuple[Cell, Measurement], ...]:
         """The cells that have numbers."""
         return tuple((point.cell, point.measurement) for point in self.points if point.measurement is not None)
+
+    def __str__(self) -> str:
+        return repr(self) if self.presenter is None else self.presenter.text(self)
+
+    def _repr_pretty_(self, printer: Any, _: bool) -> None:
+        printer.text(str(self))  # IPython's text
+
+    def to_frame(self) -> Any:
+        """Make a pandas DataFrame with a row a cell, in base units; raises UsageError without pandas."""
+        return self._presenter("to_frame()").frame(self)
+
+    def plot(self, kind: str = "length") -> Any:
+        """Draw with matplotlib and return the Figure: times by "length", or the throughput's "frontier".
+
+        Raises UsageError for another kind, where there is nothing to draw and without matplotlib.
+        """
+        return self._presenter("plot()").plot(self, kind)
+
+    def _presenter(self, asked: str) -> Presenter:
+        if self.presenter is None:
+            raise UsageError(f"{asked} needs the report, which is not loaded; `from llm_latency import sweep` loads it")
+        return self.presenter
 
 
 def sweep(
@@ -174,7 +215,7 @@ class _State:
 
     def add(self, outcome: Outcome) -> None:
         """Keep a turn that has ended; the first of this run must be from where the others are."""
-        if outcome.measurement is not None and len(self.outcomes) == self._begun:
+        if outcome.problem is None and len(self.outcomes) == self._begun:
             measurement = outcome.measured()
             assert measurement is not None
             check_same_machine(self.outcomes, measurement)

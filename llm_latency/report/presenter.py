@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llm_latency.core.contrast import Contrast
 from llm_latency.core.measurement import Measurement
+
+if TYPE_CHECKING:
+    from llm_latency.predict.sweep import Sweep
 
 
 class MeasurementReport:
@@ -44,6 +47,36 @@ class ContrastReport:
         from llm_latency.report.contrast import contrast_html
 
         return contrast_html(contrast)
+
+
+class SweepReport:
+    """Shows a sweep; what it needs is loaded when it is asked."""
+
+    def text(self, sweep: Sweep) -> str:
+        """Write it as plain text."""
+        from llm_latency.report.sweep import sweep_table
+
+        return sweep_table(sweep)
+
+    def frame(self, sweep: Sweep) -> Any:
+        """Make a pandas DataFrame of it."""
+        from llm_latency.report.sweep import sweep_frame
+
+        return sweep_frame(sweep)
+
+    def plot(self, sweep: Sweep, kind: str) -> Any:
+        """Draw it with matplotlib."""
+        from llm_latency.report.sweep_plot import sweep_plot
+
+        return sweep_plot(sweep, kind)
+
+
+def install_for_sweeps() -> None:
+    """Let sweeps show themselves by the report; a presenter that is there already stays."""
+    from llm_latency.predict.sweep import Sweep
+
+    if Sweep.presenter is None:
+        Sweep.presenter = SweepReport()
 
 
 def install() -> None:

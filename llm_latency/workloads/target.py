@@ -63,8 +63,8 @@ def load(target: str, *, settings: Settings | None = None, model: LoadedModel | 
     """Load `shape:NAME`, a folder with weights, a hub id or `file.py:callable`.
 
     Raises TargetError when the target cannot be loaded, UsageError for settings that do not fit it, DeviceError for
-    a device that is not here. `model` is what `load_model` gave for the same target. `settings.threads` stays set in this process, so that what reads the environment
-    afterwards sees it.
+    a device that is not here. `model` is what `load_model` gave for the same target. `settings.threads` stays set in
+    this process, so that what reads the environment afterwards sees it.
     """
     asked = settings or Settings()
     if is_program(target):
