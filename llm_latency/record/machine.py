@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from llm_latency.core.environment import Environment
-from llm_latency.record.peaks import known_peaks
+from llm_latency.record.devices.peaks import known_peaks
 
 
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
