@@ -18,4 +18,4 @@ class Peaks(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     def __str__(self) -> str:
         launch = "" if self.launch_s is None else f", {self.launch_s * 1e6:.3g} µs an operator"
-        return f"{self.flops / 1e9:,.4g} GFLOP/s, {self.bandwidth / 1e9:,.3g} GB/s{launch} ({self.source})"
+        return f"{self.flops / 1e9:,.1f} GFLOP/s, {self.bandwidth / 1e9:,.1f} GB/s{launch} ({self.source})"

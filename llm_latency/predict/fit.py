@@ -14,7 +14,7 @@ from llm_latency.core.measurement import Measurement, write_atomically
 from llm_latency.core.stats import quantile
 from llm_latency.errors import MeasurementFileError, UsageError
 from llm_latency.predict.cell import Cell
-from llm_latency.predict.phase import Observed, Phase, fit_phase
+from llm_latency.predict.phase import PREFILL, STEP, Observed, Phase, fit_phase
 from llm_latency.predict.sweep import Sweep
 from llm_latency.workloads.described import architecture_of
 
@@ -140,8 +140,8 @@ def _group(setting: Setting, points: list[tuple[Cell, Measurement, Architecture]
     shares = {name: [one for _, m, _ in points if (one := _middle(m, name)) is not None] for name in ("mfu", "mbu")}
     return Group(
         setting=setting,
-        prefill=fit_phase(prefills, name="the prefill"),
-        step=fit_phase(steps, name="a step") if steps else None,
+        prefill=fit_phase(prefills, name="the prefill", terms=PREFILL),
+        step=fit_phase(steps, name="a step", terms=STEP) if steps else None,
         spans={
             "prompt_tokens": _span(cell.prompt_tokens for cell, _, _ in points),
             "new_tokens": _span(cell.new_tokens or 0 for cell, _, _ in points),

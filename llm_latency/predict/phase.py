@@ -20,6 +20,12 @@ TERMS: Mapping[str, tuple[str, Callable[[Cost], float]]] = {
     "cache": ("reading the cache", lambda cost: float(cost.cache_bytes)),
     "loops": ("the recurrence's turns", lambda cost: float(cost.loops)),
 }
+# Terms that are one number for each model. Of one model they say the same, and two models cannot tell three apart; then
+# those stay that a larger model has more of.
+_OF_MODELS = ("call", "layers", "weights")
+# A prefill writes its cache beside products that take far longer; in a step, attention's products are a read of it.
+PREFILL = ("call", "layers", "linear", "mixing", "weights", "loops")
+STEP = ("call", "layers", "linear", "weights", "cache", "loops")
 LEAST_POINTS = 3
 
 
@@ -60,8 +66,8 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         return {name: rate * TERMS[name][1](cost) for name, rate in self.terms.items()}
 
 
-def fit_phase(points: Sequence[Observed], *, name: str) -> Phase:
-    """Fit the terms by non-negative least squares on relative residuals, and hold each length and model out in turn.
+def fit_phase(points: Sequence[Observed], *, name: str, terms: Sequence[str]) -> Phase:
+    """Fit some of TERMS by non-negative least squares on relative residuals; hold each length and model out in turn.
 
     Raises UsageError for fewer than three points or lengths, and for times that are no positive finite numbers.
     """
@@ -78,23 +84,23 @@ def fit_phase(points: Sequence[Observed], *, name: str) -> Phase:
             f" length{'' if lengths == 1 else 's'}, and a fit needs at least {LEAST_POINTS} lengths: sweep more"
             " --prompt-tokens"
         )
-    by = {"length": _held_out(points, lambda point: point.length)}
-    if len({point.model for point in points}) > 1:
-        by["model"] = _held_out(points, lambda point: point.model)
+    by = {"length": _held_out(points, terms, lambda point: point.length)}
+    if len({point.model for point in points}) > 2:  # of two, one alone says nothing of the other
+        by["model"] = _held_out(points, terms, lambda point: point.model)
     widest = max(by.values(), key=lambda errors: math.fsum(map(abs, errors)) / len(errors))
     return Phase(
-        terms=_solved(points),
+        terms=_solved(points, terms),
         n=len(points),
         errors=tuple(round(error, 6) for error in widest),
         by={held: math.fsum(map(abs, errors)) / len(errors) for held, errors in by.items()},
     )
 
 
-def _held_out(points: Sequence[Observed], part: Callable[[Observed], Hashable]) -> list[float]:
+def _held_out(points: Sequence[Observed], names: Sequence[str], part: Callable[[Observed], Hashable]) -> list[float]:
     """Relative errors of each part's points in a fit of all others."""
     errors = []
     for held in {part(point): None for point in points}:
-        terms = _solved([point for point in points if part(point) != held])
+        terms = _solved([point for point in points if part(point) != held], names)
         for point in points:
             if part(point) == held:
                 found = math.fsum(rate * TERMS[term][1](point.cost) for term, rate in terms.items())
@@ -102,15 +108,19 @@ def _held_out(points: Sequence[Observed], part: Callable[[Observed], Hashable]) 
     return errors
 
 
-def _solved(points: Sequence[Observed]) -> dict[str, float]:
+def _solved(points: Sequence[Observed], names: Sequence[str]) -> dict[str, float]:
     """Coefficients of the terms that take part; a term that says no more than one before it does not."""
     import numpy as np
     from scipy.optimize import nnls
 
+    models = len({point.model for point in points})
+    told_apart = {1: ("call",), 2: ("layers", "weights")}.get(models, _OF_MODELS)
     seconds = np.array([point.seconds for point in points])
     columns: dict[str, np.ndarray] = {}
-    for name, (_, amount) in TERMS.items():
-        column = np.array([amount(point.cost) for point in points])
+    for name in names:
+        if name in _OF_MODELS and name not in told_apart:
+            continue
+        column = np.array([TERMS[name][1](point.cost) for point in points])
         scale = float(np.max(np.abs(column)))
         if scale > 0 and not any(_is_multiple(column, other) for other in columns.values()):
             columns[name] = column

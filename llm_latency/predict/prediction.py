@@ -132,7 +132,7 @@ def predict_described(
     middles = [math.sqrt(_total(fast[index]) * _total(slow[index])) for index in (0, 1)]
     widths = [0.5 * math.log(_total(slow[i]) / _total(fast[i])) if _total(fast[i]) else 0.0 for i in (0, 1)]
     several = "" if hardware.count == 1 else f", {hardware.count} that share every layer without cost"
-    speed = f"{peaks.flops / 1e12:,.4g} TFLOP/s {dtype}, {peaks.bandwidth / 1e9:,.4g} GB/s"
+    speed = f"{peaks.flops / 1e12:,.1f} TFLOP/s {dtype}, {peaks.bandwidth / 1e9:,.0f} GB/s"
     return Prediction(
         cell=cell,
         setting=f"{hardware.source}{several}: {speed}",

@@ -47,9 +47,9 @@ def default_metrics(measurement: Measurement) -> tuple[str, ...]:
     emits = any(request.emissions for request in requests)
     chosen = set(_ALWAYS) | {"total"} | {verdict.metric for verdict in measurement.verdicts}
     if emits:
-        chosen |= {"ttft", "tpot", "itl", "e2e", "output_throughput", "energy_per_token"}
+        chosen |= {"ttft", "tpot", "itl", "e2e", "output_throughput", "energy_per_token", "mfu", "mbu"}
     elif any(request.kind != "call" for request in requests):
-        chosen |= {"e2e", "input_throughput", "request_throughput"}
+        chosen |= {"e2e", "input_throughput", "request_throughput", "mfu"}
     if emits and is_contended(measurement.traces):
         chosen |= {"ttft_own", "tpot_own", "e2e_own"}
     if any(positions > 1 for request in requests for _, positions in request.emissions):

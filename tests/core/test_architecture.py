@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -109,7 +110,7 @@ def test_flops_are_those_that_torch_counts(kind: str) -> None:
     steps = [read.step(TOKENS, index=index, batch=batch).flops for index in (1, 2, 3)]
     assert [read.prefill(TOKENS, batch=batch).flops, *steps] == [
         totals[0],
-        *(later - earlier for earlier, later in zip(totals, totals[1:], strict=False)),
+        *(later - earlier for earlier, later in pairwise(totals)),
     ]
 
 
@@ -141,7 +142,7 @@ def test_a_missing_number_is_named() -> None:
 @pytest.mark.parametrize("value", [0, -1, 2.5, True, "12"])
 def test_an_impossible_number_is_shown(value: object) -> None:
     """Only whole numbers of at least 1 count anything."""
-    with pytest.raises(UsageError, match="n_layer of this config is .*expected a whole number of at least 1"):
+    with pytest.raises(UsageError, match=r"n_layer of this config is .*expected a whole number of at least 1"):
         read_architecture({"model_type": "gpt2", "n_embd": 8, "n_layer": value})
 
 

@@ -67,7 +67,15 @@ def test_a_limit_is_read_from_a_markers_key(key: str, limit: str, expected: Budg
 @pytest.mark.parametrize("name", METRICS)
 def test_every_metric_has_a_direction(name: str) -> None:
     """An upper limit where lower is better, else a lower one; the budget's text is read back as itself."""
-    example = {"s": "250 ms", "tok/s": "40 tok/s", "req/s": "8 req/s", "B": "6 GiB", "J": "30 J", "J/tok": "2 J/tok"}
+    example = {
+        "s": "250 ms",
+        "tok/s": "40 tok/s",
+        "req/s": "8 req/s",
+        "B": "6 GiB",
+        "J": "30 J",
+        "J/tok": "2 J/tok",
+        "1": "40 %",
+    }
     limit = example[METRICS[name].unit]
     lower = METRICS[name].better == "lower"
     made = parse_key(f"{name}_p95", limit)

@@ -9,11 +9,12 @@ import pytest
 
 from llm_latency.core.environment import Environment
 from llm_latency.core.metrics import METRICS, gaps, metric
+from llm_latency.core.peaks import Peaks
 from llm_latency.core.trace import Contention, Phase, Request, Trace
 from llm_latency.errors import UsageError
 
 MS = 1_000_000
-HERE = Environment()
+HERE = Environment(peaks=Peaks(flops=1e9, bandwidth=1e8))
 
 
 def request(start_ms: int, *emissions_ms: tuple[int, int], **fields: object) -> Request:
@@ -37,7 +38,15 @@ def read(name: str, call: Trace) -> tuple[float, ...]:
 # Two requests one after the other: two rows of 5 and 3 tokens, whose third emission holds two positions, then a
 # row of 2. The phases lie beside them; tokenizing happened twice.
 RICH = trace(
-    request(120, (320, 1), (340, 1), (380, 2), (400, 1), rows=2, prompt_tokens=40, row_tokens=(5, 3)),
+    request(
+        120,
+        *((320, 1), (340, 1), (380, 2), (400, 1)),
+        rows=2,
+        prompt_tokens=40,
+        row_tokens=(5, 3),
+        prefill_flops=60_000_000,
+        step_bytes=1_000_000,
+    ),
     request(500, (600, 1), (760, 1), rows=1, prompt_tokens=10, row_tokens=(2,)),
     phases=tuple(
         Phase(name=name, start_ns=start * MS, stop_ns=stop * MS)
@@ -81,6 +90,8 @@ EXPECTED = {
     "e2e_own": (0.21, 0.26),  # 280 - 70, 260
     "energy": (32.0,),
     "energy_per_token": (3.2,),  # 32 J, 10 tokens
+    "mfu": (0.3,),  # 60 MFLOP in 0.2 s, of 1 GFLOP/s; the second request's cost is not known
+    "mbu": (0.5,),  # 1 MB in 0.02 s, of 100 MB/s
 }
 
 
@@ -107,9 +118,9 @@ def test_a_metric_has_a_versioned_definition(name: str) -> None:
 
 @pytest.mark.parametrize("name", METRICS)
 def test_rates_are_better_high_and_the_rest_low(name: str) -> None:
-    """A rate is per second."""
+    """A rate is per second, and a share is of a peak."""
     row = METRICS[name]
-    assert ("higher" if row.unit.endswith("/s") else "lower") == row.better
+    assert ("higher" if row.unit.endswith("/s") or row.unit == "1" else "lower") == row.better
 
 
 @pytest.mark.parametrize("name", sorted(set(METRICS) - {"total"}))
@@ -226,7 +237,7 @@ def test_instants_that_coincide_give_no_rate() -> None:
     call = trace(request(100, (100, 1), (100, 1), rows=1, prompt_tokens=5, row_tokens=(2,)))
     assert [(0.0,)] * 3 == [read(name, call) for name in ("ttft", "tpot", "e2e")]
     rates = [name for name, row in METRICS.items() if row.better == "higher"]
-    assert [()] * 6 == [read(name, call) for name in rates]
+    assert [()] * len(rates) == [read(name, call) for name in rates]
 
 
 def test_memory_is_what_is_allocated_and_else_what_is_resident() -> None:
@@ -294,3 +305,27 @@ def test_an_unknown_metric_is_answered_with_the_nearest_and_all() -> None:
         metric("tppt")
     with pytest.raises(UsageError, match=rf"^there is no metric 'zzz'\. Known: {known}$"):
         metric("zzz")
+
+
+def test_mfu_is_the_prefills_share_of_the_peak() -> None:
+    """30 MFLOP in 100 ms are 0.3 GFLOP/s, of 1; and a forward's is over its whole time."""
+    one = trace(request(0, (100, 1), (120, 1), row_tokens=(2,), prefill_flops=30_000_000))
+    assert (pytest.approx(0.3),) == read("mfu", one)
+    forward = Request(kind="forward", start_ns=0, stop_ns=50 * MS, prefill_flops=10_000_000)
+    assert (pytest.approx(0.2),) == read("mfu", trace(forward))
+
+
+def test_mbu_is_a_steps_share_of_the_bandwidth() -> None:
+    """1 MB in steps of 20 ms is 50 MB/s, of 100."""
+    one = trace(request(0, (100, 1), (120, 1), (140, 1), row_tokens=(3,), step_bytes=1_000_000))
+    assert (pytest.approx(0.5),) == read("mbu", one)
+
+
+def test_without_peaks_or_costs_there_is_no_share() -> None:
+    """Nor with one token, which has no step."""
+    one = trace(request(0, (100, 1), (120, 1), row_tokens=(2,), prefill_flops=1, step_bytes=1))
+    assert () == METRICS["mfu"].read(one, Environment()) == METRICS["mbu"].read(one, Environment())
+    bare = trace(request(0, (100, 1), (120, 1), row_tokens=(2,)))
+    assert () == read("mfu", bare) == read("mbu", bare)
+    single = trace(request(0, (100, 1), row_tokens=(1,), step_bytes=1))
+    assert () == read("mbu", single)

@@ -85,7 +85,7 @@ def test_gigabytes_and_gibibytes_differ() -> None:
 
 
 NO_QUANTITIES = """ms  250  2.5  1e3  1,5 s  1.5.2 s  nan s  nan  inf s  -inf s  inf  -250 ms  +5 ms  1_000 ms
-½ s  ٣ ms  5 ٣  5 /s  5 %"""
+½ s  ٣ ms  5 ٣  5 /s  5 ‰"""
 
 
 @pytest.mark.parametrize("text", ["", " ", *re.split(r"  |\n", NO_QUANTITIES)])
@@ -174,6 +174,8 @@ def test_a_number_too_large_for_a_float_is_refused(text: str) -> None:
         (1500.0, "J", "1.50 kJ"),
         (0.03, "J", "30.0 mJ"),
         (0.4, "J/tok", "400 mJ/tok"),
+        (0.3456, "1", "34.6 %"),
+        (0.0, "1", "0 %"),
     ],
 )
 def test_a_number_is_shown_with_three_digits_and_its_unit(value: float | None, unit: str, expected: str) -> None:

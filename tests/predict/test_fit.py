@@ -11,7 +11,7 @@ from llm_latency.core.peaks import Peaks
 from llm_latency.errors import MeasurementFileError, UsageError
 from llm_latency.predict.cell import Cell
 from llm_latency.predict.fit import fit, load_fit, save_fit
-from llm_latency.predict.phase import Observed, fit_phase
+from llm_latency.predict.phase import PREFILL, Observed, fit_phase
 from llm_latency.predict.sweep import Point, Sweep
 from llm_latency.workloads.described import architecture_of
 from tests.predict.synthetic import cells, synthetic
@@ -120,8 +120,8 @@ def test_a_time_that_is_none_is_shown(seconds: float) -> None:
     """With its cell."""
     cost = architecture_of("shape:gpt2-tiny").prefill(16)
     points = [Observed(cost=cost, seconds=seconds, length=length, model="m") for length in (1, 2, 3)]
-    with pytest.raises(UsageError, match="the prefill of m at 1 tokens took .* s; expected a finite time"):
-        fit_phase(points, name="the prefill")
+    with pytest.raises(UsageError, match=r"the prefill of m at 1 tokens took .* s; expected a finite time"):
+        fit_phase(points, name="the prefill", terms=PREFILL)
 
 
 def test_a_sweep_without_numbers_cannot_be_fitted() -> None:

@@ -16,12 +16,13 @@ from llm_latency.record.observe.log import RequestLog
 def with_costs(request: Request, log: RequestLog) -> Request:
     """The request with the FLOPs of its prefill and the bytes of its middle step, where its model's config tells.
 
-    It does not for beams, several answers to one prompt, guesses of several tokens and a prompt that was cached: then
-    other work was done than the counts of prompt and tokens say.
+    It does not for beams, several answers to one prompt, guesses of several tokens, no cache and a prompt that was in
+    one already: then other work was done than the counts of prompt and tokens say.
     """
     model = log.model
-    if any(segment.copies > 1 for segment in log.facts.get("segments", ())):
-        return request
+    for segment in log.facts.get("segments", ()):
+        if segment.copies > 1 or getattr(segment.config, "use_cache", None) is False:
+            return request
     architecture = None if model is None else _architecture(model)
     rows, prompt = request.rows, request.prompt_tokens
     if architecture is None or not rows or not prompt or prompt % rows or request.cached_tokens:
