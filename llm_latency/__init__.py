@@ -6,8 +6,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from llm_latency.adapt.policy import load_policy, save_policy
+    from llm_latency.adapt.tuner import tune
     from llm_latency.core.measurement import Measurement, load, save
     from llm_latency.notebook.live import live
+    from llm_latency.predict.explain import explain
     from llm_latency.predict.sweep import sweep
     from llm_latency.record.measure import measure, measure_async
     from llm_latency.record.observe.stream import stream, stream_async
@@ -32,6 +35,10 @@ _HOMES = {
     "live": "llm_latency.notebook.live:live",
     "shape": "llm_latency.workloads.shapes:build",
     "sweep": "llm_latency.predict.sweep:sweep",
+    "tune": "llm_latency.adapt.tuner:tune",
+    "load_policy": "llm_latency.adapt.policy:load_policy",
+    "save_policy": "llm_latency.adapt.policy:save_policy",
+    "explain": "llm_latency.predict.explain:explain",
 }
 
 # What these give shows itself in a notebook and becomes a frame or a plot: the report is put in when they are used.
@@ -40,18 +47,22 @@ _PRESENTED = {"Measurement", "compare", "load", "measure", "measure_async", "tim
 __all__ = [
     "Measurement",
     "compare",
+    "explain",
     "live",
     "load",
     "load_ipython_extension",
+    "load_policy",
     "measure",
     "measure_async",
     "save",
+    "save_policy",
     "shape",
     "stream",
     "stream_async",
     "sweep",
     "table",
     "timed",
+    "tune",
     "unload_ipython_extension",
 ]
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from llm_latency.cli import doctor, env, extract, fit, gate, predict, selftest, sweep, time
+from llm_latency.cli import doctor, env, explain, extract, fit, gate, predict, selftest, sweep, time, tune
 from llm_latency.cli.parser import PROGRAM, Parser
 from llm_latency.cli.result import INTERRUPTED, UNUSABLE, complain
 from llm_latency.cli.version import version
@@ -56,6 +56,8 @@ def make_parser() -> Parser:
     sweep.add_command(commands)
     fit.add_command(commands)
     predict.add_command(commands)
+    tune.add_command(commands)
+    explain.add_command(commands)
     return parser
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Self, TextIO
 
 from llm_latency.cli.failure import shortened
+from llm_latency.cli.model import add_model, model_settings
 from llm_latency.cli.output import Output, check_outputs, reserved_stdout
 from llm_latency.cli.parser import PROGRAM, budget, count, duration
 from llm_latency.cli.quiet import quiet_libraries
@@ -61,15 +62,7 @@ class TimeSettings:
         return cls(
             target=given.target,
             name=given.name,
-            model=ModelSettings(
-                prompt_tokens=given.prompt_tokens,
-                new_tokens=given.new_tokens,
-                batch=given.batch,
-                dtype=given.dtype,
-                device=given.device,
-                attention=given.attention,
-                threads=given.threads,
-            ),
+            model=model_settings(given),
             repeat=given.repeat,
             warmup=given.warmup,
             time_budget=given.time_budget,
@@ -87,14 +80,7 @@ def add_command(commands: Any) -> None:
     )
     parser.set_defaults(run=lambda given: run(TimeSettings.from_namespace(given)))
     parser.add_argument("target", metavar="TARGET", help="shape:NAME, a folder with a model, a hub id, or FILE.py:NAME")
-    model = parser.add_argument_group("the model", "not for FILE.py:NAME, which sets up its own")
-    model.add_argument("--prompt-tokens", type=count(1), metavar="N", help="tokens of each prompt (64)")
-    model.add_argument("--new-tokens", type=count(1), metavar="N", help="tokens to generate in each row (32)")
-    model.add_argument("--batch", type=count(1), metavar="N", help="rows (1)")
-    model.add_argument("--dtype", metavar="NAME", help="float32, bfloat16 or float16")
-    model.add_argument("--device", metavar="NAME", help="such as cpu or cuda:1 (the first accelerator, else cpu)")
-    model.add_argument("--attention", metavar="NAME", help="attention implementation, such as eager or sdpa")
-    model.add_argument("--threads", type=count(1), metavar="N", help="threads of torch; also for FILE.py:NAME")
+    add_model(parser, "not for FILE.py:NAME, which sets up its own")
     calls = parser.add_argument_group("the calls", "without --repeat: until the interval is within ±3 %")
     calls.add_argument("--repeat", type=count(1), metavar="N", help="exactly N counted calls")
     calls.add_argument("--warmup", type=count(0), metavar="N", help="exactly N warm-up calls; 0 counts the first call")

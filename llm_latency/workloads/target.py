@@ -73,7 +73,7 @@ def load(target: str, *, settings: Settings | None = None, model: LoadedModel | 
     new_tokens = _count("--new-tokens", asked.new_tokens, NEW_TOKENS)
     batch = _count("--batch", asked.batch, BATCH)
     loaded = model or load_model(target, settings=asked)
-    _set_threads(asked)
+    set_threads(asked)
     if loaded.kind == "encoder" and asked.new_tokens is not None:
         raise UsageError(f"--new-tokens {new_tokens} was asked for and {target} is an encoder, which makes none")
     _check_context(loaded, prompt_tokens, new_tokens)
@@ -110,7 +110,7 @@ def _program(target: str, asked: Settings) -> Workload:
             f"{', '.join(refused)} say how a model is loaded and called, and {target} loads and calls its own;"
             " leave them out, or set them in the file"
         )
-    _set_threads(asked)
+    set_threads(asked)
     function = load_callable(target)
     file, _, name = target.rpartition(":")
     facts = {"target": target, "kind": "callable"}
@@ -148,7 +148,8 @@ def load_model(target: str, *, settings: Settings | None = None) -> LoadedModel:
     )
 
 
-def _set_threads(asked: Settings) -> None:
+def set_threads(asked: Settings) -> None:
+    """Set torch's threads in this process, where a number was asked for; raises UsageError for an impossible one."""
     if asked.threads is not None:
         require_torch()
         import torch
