@@ -48,7 +48,7 @@ class PhaseShare(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the time of a workload goes. `attention` names the kernel that attention ran, and why it is the slow one."""
+    """Where the time of a workload goes. `attention` names the kernel that attention ran, and why a slow one."""
 
     name: str
     sentence: str

@@ -47,10 +47,12 @@ def profiled(call: Callable[[], object], model: Any, *, chrome: Path | None = No
     activities = [ProfilerActivity.CPU]
     if model.device.type == "cuda":
         activities.append(ProfilerActivity.CUDA)
-    with _marked(model), profile(activities=activities, record_shapes=True) as found:
-        call()
-        if model.device.type == "cuda":
-            torch.cuda.synchronize()
+    # The first profile of a process sets itself up inside of the call.
+    for _ in range(2):
+        with _marked(model), profile(activities=activities, record_shapes=True) as found:
+            call()
+            if model.device.type == "cuda":
+                torch.cuda.synchronize()
     if chrome is not None:
         found.export_chrome_trace(str(chrome))
     return tuple(sorted(_events(found.events()), key=lambda event: event.start_us))
