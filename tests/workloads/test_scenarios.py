@@ -25,7 +25,7 @@ def test_each_has_inputs_an_objective_and_limits_that_can_be_read(name: str) -> 
 
 def test_an_unknown_one_lists_the_known() -> None:
     """And the nearest."""
-    with pytest.raises(UsageError, match="Did you mean 'chat'.*Known: voice-assistant, chat"):
+    with pytest.raises(UsageError, match=r"Did you mean 'chat'.*Known: voice-assistant, chat"):
         find_scenario("chatt")
 
 
