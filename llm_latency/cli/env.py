@@ -18,11 +18,13 @@ from llm_latency.cli.quiet import quiet_libraries
 from llm_latency.cli.result import PASSED, UNUSABLE, deliver, print_safely
 from llm_latency.cli.version import version
 from llm_latency.core.environment import Environment
+from llm_latency.core.peaks import Peaks
 from llm_latency.errors import DeviceError
 from llm_latency.record.devices.device import find
+from llm_latency.record.devices.peaks import peaks_here
 from llm_latency.record.machine import read_environment
 from llm_latency.report.text import environment_table
-from llm_latency.workloads.placement import default_device
+from llm_latency.workloads.placement import default_device, dtype_of, require_torch
 
 SCHEMA = 1
 LIBRARIES = ("torch", "transformers")
@@ -34,21 +36,29 @@ class EnvSettings:
     """What was asked of `env`."""
 
     output: Output | None
+    peaks: str | None
 
     @classmethod
     def from_namespace(cls, given: argparse.Namespace) -> Self:
         """Take leave of argparse."""
-        return cls(output=None if given.json is None else Output(option="--json", path=given.json))
+        return cls(output=None if given.json is None else Output(option="--json", path=given.json), peaks=given.peaks)
 
 
 def add_command(commands: Any) -> None:
     """Add `env` to the main parser's commands."""
-    examples = f"examples:\n  {PROGRAM} env\n  {PROGRAM} env --json machine.json\n"
+    examples = f"examples:\n  {PROGRAM} env\n  {PROGRAM} env --peaks\n  {PROGRAM} env --json machine.json\n"
     parser = commands.add_parser(
         "env", help="show what can change a number here", description=_DESCRIPTION, epilog=examples
     )
     parser.set_defaults(run=lambda given: run(EnvSettings.from_namespace(given)))
     parser.add_argument("--json", metavar="FILE", help="write it as JSON; - for stdout")
+    parser.add_argument(
+        "--peaks",
+        nargs="?",
+        const="float32",
+        metavar="DTYPE",
+        help="probe what the device computes and reads at most (some 5 s), and keep it for mfu and mbu (float32)",
+    )
 
 
 def run(settings: EnvSettings) -> int:
@@ -62,9 +72,18 @@ def run(settings: EnvSettings) -> int:
             with suppress(ImportError):
                 importlib.import_module(library)
         environment = read_environment(device=_device())
+        if settings.peaks is not None:
+            environment = msgspec.structs.replace(environment, peaks=_probed(settings.peaks))
         arrived = is_taken or print_safely(environment_table(environment), stdout)
         arrived = deliver(outputs, lambda _: _to_json(environment), stdout=stdout) and arrived
     return PASSED if arrived else UNUSABLE
+
+
+def _probed(dtype: str) -> Peaks:
+    """Probe the device that a model would run on; raises LLMLatencyError without torch and for an unknown dtype."""
+    require_torch()
+    dtype_of(dtype)
+    return peaks_here(device=default_device(), dtype=dtype, again=True)
 
 
 def _device() -> Mapping[str, object] | None:

@@ -20,7 +20,7 @@ def call(ttft_ms: float, gap_ms: float, *, tokens: int = 3) -> Trace:
 
 
 class Scripted:
-    """Each strategy's first token by length, in ms; gaps are 1 ms. Every round is slower than the last, for all alike."""
+    """Each strategy's first token by length, in ms, and gaps of 1 ms; every round is slower than the last, for all."""
 
     def __init__(self, times: Mapping[str, Callable[[int], float]], **raises: Exception) -> None:
         self.times, self.raises = times, raises
