@@ -32,10 +32,11 @@ def _in_int8(model: Any) -> Any:
     import torch
 
     _conv1d_to_linear(model)
+    quantization: Any = torch.ao.quantization if hasattr(torch.ao, "quantization") else None  # untyped in torch
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that torchao is to take its place, which is slower on a CPU
         try:
-            return torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)
+            return quantization.quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)
         except (AttributeError, RuntimeError, NotImplementedError) as error:
             first = str(error).partition("\n")[0]
             raise UsageError(f"this torch {torch.__version__} has no dynamic int8 here: {first}") from error

@@ -48,7 +48,7 @@ class SweepSettings:
     """What was asked of `sweep`."""
 
     models: tuple[str, ...]
-    axes: dict[str, tuple[Any, ...]]
+    axes: dict[str, Any]
     device: str | None
     rounds: int
     repeat: int

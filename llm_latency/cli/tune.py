@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any, Self
 
+from llm_latency.adapt.equivalence import LEAST_TOP1
 from llm_latency.adapt.policy import Policy, save_policy
 from llm_latency.adapt.tuner import SECONDS, Search, tune
 from llm_latency.cli.output import Output, check_outputs
@@ -49,7 +50,7 @@ class TuneSettings:
     scenario: str
     strategies: tuple[str, ...] | None
     lossy: bool
-    least_top1: float | None
+    least_top1: float
     assistant: str | None
     time_budget: float
     seed: int
@@ -90,7 +91,11 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--strategies", type=listed(str), metavar="NAMES", help="only these, as the table names them")
     parser.add_argument("--lossy", action="store_true", help="also such as change the numbers: bfloat16, int8, layers")
     parser.add_argument(
-        "--least-agreement", type=share, metavar="SHARE", help="of positions with the same first choice (95%%)"
+        "--least-agreement",
+        type=share,
+        default=LEAST_TOP1,
+        metavar="SHARE",
+        help="of positions with the same first choice, for those (95%%)",
     )
     parser.add_argument("--assistant", metavar="TARGET", help="a smaller model of the same vocabulary, which guesses")
     model = parser.add_argument_group("the model")
@@ -109,7 +114,6 @@ def run(settings: TuneSettings) -> int:
     check_outputs(() if settings.output is None else (settings.output,))
     case = find_scenario(settings.scenario)
     status = StatusLine(sys.stderr, shown=not settings.quiet and sys.stderr.isatty())
-    given = {} if settings.least_top1 is None else {"least_top1": settings.least_top1}
     with quiet_libraries(bars=False):
         status.write(f"building {settings.target} …")
         set_threads(settings.model)
@@ -123,8 +127,8 @@ def run(settings: TuneSettings) -> int:
                 assistant=settings.assistant,
                 time_budget=settings.time_budget,
                 seed=settings.seed,
+                least_top1=settings.least_top1,
                 on_progress=lambda search: status.write(progress(search)),
-                **given,
             )
         except KeyboardInterrupt as interrupt:
             found = getattr(interrupt, "llm_latency_policy", None)

@@ -24,7 +24,7 @@ def read_architecture(config: Config) -> Architecture:
     Raises UsageError for a mixture of experts, an architecture that is not known, and numbers that are missing or
     impossible.
     """
-    kind = config.get("model_type")
+    kind: Any = config.get("model_type")
     experts = next((name for name in _EXPERTS if _is_count(config.get(name)) and config[name] > 1), None)
     if experts is not None:
         raise UsageError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
@@ -63,7 +64,7 @@ def grid(
     An encoder makes no new tokens and has a cell for each length only. Raises UsageError where there is no cell, for
     counts below 1, and for lengths that are beyond a model's context.
     """
-    axes = {
+    axes: dict[str, tuple[Any, ...]] = {
         "models": tuple(architectures),
         "prompt_tokens": tuple(prompt_tokens),
         "new_tokens": tuple(new_tokens),

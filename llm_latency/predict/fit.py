@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -129,14 +130,14 @@ def _group(setting: Setting, points: list[tuple[Cell, Measurement, Architecture]
     for cell, measurement, architecture in points:
         first = "ttft" if cell.new_tokens is not None else "e2e"
         cost = architecture.prefill(cell.prompt_tokens, batch=cell.batch, width=width)
-        where = {"length": cell.prompt_tokens, "model": cell.model}
+        where = partial(Observed, length=cell.prompt_tokens, model=cell.model)
         if (seconds := _middle(measurement, first)) is not None:
-            prefills.append(Observed(cost=cost, seconds=seconds, **where))
+            prefills.append(where(cost=cost, seconds=seconds))
         if (cell.new_tokens or 0) > 1 and (seconds := _middle(measurement, "tpot")) is not None:
             middle = architecture.step(
                 cell.prompt_tokens, index=(cell.new_tokens or 0) // 2, batch=cell.batch, width=width
             )
-            steps.append(Observed(cost=middle, seconds=seconds, **where))
+            steps.append(where(cost=middle, seconds=seconds))
     shares = {name: [one for _, m, _ in points if (one := _middle(m, name)) is not None] for name in ("mfu", "mbu")}
     return Group(
         setting=setting,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -111,16 +112,16 @@ def _held_out(points: Sequence[Observed], names: Sequence[str], part: Callable[[
 def _solved(points: Sequence[Observed], names: Sequence[str]) -> dict[str, float]:
     """Coefficients of the terms that take part; a term that says no more than one before it does not."""
     import numpy as np
-    from scipy.optimize import nnls
+    from scipy.optimize import nnls  # type: ignore[import-untyped] # scipy has no types
 
     models = len({point.model for point in points})
     told_apart = {1: ("call",), 2: ("layers", "weights")}.get(models, _OF_MODELS)
     seconds = np.array([point.seconds for point in points])
-    columns: dict[str, np.ndarray] = {}
+    columns: dict[str, Any] = {}
     for name in names:
         if name in _OF_MODELS and name not in told_apart:
             continue
-        column = np.array([TERMS[name][1](point.cost) for point in points])
+        column: Any = np.array([TERMS[name][1](point.cost) for point in points])
         scale = float(np.max(np.abs(column)))
         if scale > 0 and not any(_is_multiple(column, other) for other in columns.values()):
             columns[name] = column

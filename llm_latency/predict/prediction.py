@@ -227,7 +227,7 @@ def _beyond(group: Group, architecture: Architecture, cell: Cell) -> Iterable[st
 
 def _half(phase: Phase, beyond: int) -> float:
     """Half width of a log interval: Student's t of the held-out errors, twice as wide for each step beyond."""
-    from scipy.special import stdtrit
+    from scipy.special import stdtrit  # type: ignore[import-untyped] # scipy has no types
 
     n = len(phase.errors)
     factor = float(stdtrit(max(1, n - 1), 0.5 + LEVEL / 2))

@@ -88,7 +88,7 @@ def _hooks(module: Any, mark: str) -> Sequence[Any]:
     open_marks: list[Any] = []
 
     def before(*_: Any) -> None:
-        found = record_function(mark)
+        found: Any = record_function(mark)  # untyped in torch
         found.__enter__()
         open_marks.append(found)
 

@@ -53,7 +53,6 @@ def read_environment(models: Iterable[ModelFacts] = (), *, device: Mapping[str, 
     doubts: Any = told.pop("warnings", ())
     version = getattr(torch, "__version__", None) and str(torch.__version__)  # type: ignore[union-attr]  # as above
     dtype = _joined(facts.dtype for facts in listed)
-    device = told["device"]
     return Environment(
         **told,  # type: ignore[arg-type]  # devices name Environment's own fields
         processor=_processor(),
@@ -70,7 +69,7 @@ def read_environment(models: Iterable[ModelFacts] = (), *, device: Mapping[str, 
         quantization=_joined(facts.quantization for facts in listed),
         cache=_joined(facts.cache for facts in listed),
         compile=_joined(facts.compile for facts in listed),
-        peaks=known_peaks(device=str(device), dtype=dtype, threads=threads, torch=version),
+        peaks=known_peaks(device=str(told["device"]), dtype=dtype, threads=threads, torch=version),
         warnings=(*doubts, *_warnings(threads, cores)),
     )
 

@@ -95,7 +95,7 @@ def test_a_strategy_that_crashes_is_left_out(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_strategy_with_other_answers_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before its speed is looked at."""
-    other = Agreement(kl=0.5, top1=0.75, beyond_tie=0.25, tokens=0.0, positions=8)
+    other = Agreement(kl=0.5, top1=0.75, beyond_tie=0.25, tokens=0.0, positions=8, is_same=False)
     monkeypatch.setattr(tuner, "agreement", lambda *_, **__: other)
     found = small()
     assert "it produces other answers: first choice the same at 75.0 % of 8 positions" in found.excluded["static cache"]

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def probe(*, device: str = "cpu", dtype: str = "float32", seconds: float = _SECO
     flops = 0.0
     for side in _SIDES_CPU if place.type == "cpu" else _SIDES_DEVICE:
         one = torch.full((side, side), 0.01, dtype=number, device=place)
-        took = _best(lambda one=one: torch.mm(one, one), wait, seconds / 2)
+        took = _best(partial(torch.mm, one, one), wait, seconds / 2)
         flops = max(flops, 2.0 * side**3 / took)
     much = torch.ones(_READ_BYTES // 4 // 4096, 4096, device=place)
     row = torch.ones(4096, device=place)
