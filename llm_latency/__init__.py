@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from llm_latency.core.measurement import Measurement, load, save
     from llm_latency.notebook.live import live
     from llm_latency.predict.explain import explain
+    from llm_latency.predict.fit import fit, load_fit, save_fit
     from llm_latency.predict.sweep import sweep
     from llm_latency.record.measure import measure, measure_async
     from llm_latency.record.observe.stream import stream, stream_async
@@ -35,6 +36,9 @@ _HOMES = {
     "live": "llm_latency.notebook.live:live",
     "shape": "llm_latency.workloads.shapes:build",
     "sweep": "llm_latency.predict.sweep:sweep",
+    "fit": "llm_latency.predict.fit:fit",
+    "load_fit": "llm_latency.predict.fit:load_fit",
+    "save_fit": "llm_latency.predict.fit:save_fit",
     "tune": "llm_latency.adapt.tuner:tune",
     "load_policy": "llm_latency.adapt.policy:load_policy",
     "save_policy": "llm_latency.adapt.policy:save_policy",
@@ -48,13 +52,16 @@ __all__ = [
     "Measurement",
     "compare",
     "explain",
+    "fit",
     "live",
     "load",
+    "load_fit",
     "load_ipython_extension",
     "load_policy",
     "measure",
     "measure_async",
     "save",
+    "save_fit",
     "save_policy",
     "shape",
     "stream",

@@ -14,7 +14,9 @@ from llm_latency.notebook.baselines import baseline_path, keep_baseline, read_ba
 from llm_latency.notebook.desk import Desk
 from llm_latency.notebook.options import Options
 from llm_latency.notebook.result import Bundle, bundle, publish, sentence
+from llm_latency.predict.profile import Profile
 from llm_latency.report.contrast import compare, contrast_html, contrast_table
+from llm_latency.report.escape import html as escaped
 from llm_latency.report.html import tabulated
 from llm_latency.report.listing import filled, listed
 from llm_latency.report.text import aligned
@@ -78,6 +80,15 @@ def export_last(desk: Desk, options: Options) -> None:
         force=options.force,
     )
     desk.show(sentence(str(exported)), options)
+
+
+def explanation(measurement: Measurement, profile: Profile) -> Bundle:
+    """Where the time of what was measured goes, by the call that ran under the profiler."""
+    from llm_latency.predict.explain import explained
+    from llm_latency.report.explanation import explanation_table
+
+    text = explanation_table(explained(measurement, profile.events, model=profile.model, probe=True))
+    return {"text/plain": text, "text/html": f"<pre>{escaped(text)}</pre>"}, {}
 
 
 ACTIONS: Mapping[str, Callable[[Desk, Options], Any]] = {

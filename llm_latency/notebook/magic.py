@@ -15,7 +15,7 @@ from IPython.core.magic import needs_local_scope, no_var_expand, output_can_be_s
 from llm_latency.core.measurement import Measurement
 from llm_latency.core.verdict import PASS
 from llm_latency.errors import UsageError
-from llm_latency.notebook.actions import ACTIONS, beside_baseline
+from llm_latency.notebook.actions import ACTIONS, beside_baseline, explanation
 from llm_latency.notebook.baselines import baseline_path
 from llm_latency.notebook.desk import Desk
 from llm_latency.notebook.live import LiveView, result_of
@@ -23,6 +23,7 @@ from llm_latency.notebook.options import Options, parse_options
 from llm_latency.notebook.result import Bundle
 from llm_latency.notebook.timed_cell import TimedCell, show_without_traceback
 from llm_latency.notebook.transform import CALLS, OUT, timed_loop
+from llm_latency.predict.profile import Profile
 from llm_latency.record.observe.attribution import current_chain
 from llm_latency.record.observe.forward import modules_in
 from llm_latency.record.recording import Recording
@@ -48,7 +49,7 @@ class Magic:
         As a cell magic::
 
           %%llmtime [-r R] [-w W] [-q] [-o] [-v NAME] [--budget LIMIT]... [--strict] [--name NAME] [--time-budget S]
-                    [--live auto|widget|text|off] [--baseline NAME]
+                    [--live auto|widget|text|off] [--baseline NAME] [--explain]
           code
           more code
 
@@ -78,6 +79,9 @@ class Magic:
           without code it does so with the last result.
         -v NAME
           Store the measurement in the variable NAME: NAME.ttft.p50 reads it, llm_latency.save(NAME, path) keeps it.
+        --explain
+          Run the code once more under torch's profiler, and say below the table where its time goes: layers, operators,
+          and what of it this machine's peaks would allow.
         -o
           Return the measurement, instead of the code's own value.
         -q
@@ -167,6 +171,9 @@ class Magic:
             self.desk.store(options, measurement)
             view.end(measurement, error)
             if error is None and measurement is not None:
+                if profile is not None:
+                    with _usage():
+                        self.desk.show(explanation(measurement, profile), options)
                 if options.baseline is not None:
                     with _usage():
                         beside_baseline(self.desk, measurement, options)
@@ -176,7 +183,8 @@ class Magic:
                 value = measurement if options.output else calls.value
                 user_ns[OUT] = functools.partial(_take, user_ns, value)
 
-        calls = TimedCell(recording, namespace=namespace, ended=ended)
+        profile = Profile() if options.explain else None
+        calls = TimedCell(recording, namespace=namespace, ended=ended, profile=profile)
         return calls
 
     def _run(self, code: str, source: str, calls: TimedCell, namespace: dict[str, Any]) -> None:

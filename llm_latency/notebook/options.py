@@ -13,7 +13,7 @@ from llm_latency.errors import UsageError
 from llm_latency.notebook.live import MODES, checked_mode
 from llm_latency.record.sampling import Plan, make_plan
 
-_FLAGS = ("-q", "-o", "--strict", "--force")
+_FLAGS = ("-q", "-o", "--strict", "--force", "--explain")
 # What a line without code asks for, instead of timing something.
 _ACTIONS = {"--last": "", "--history": "", "--compare": "[A B]", "--export": "tests/test_x.py"}
 _VALUED = {
@@ -44,6 +44,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     output: bool
     strict: bool
     force: bool
+    explain: bool
     live: str
     baseline: str | None
     action: str | None
@@ -89,6 +90,7 @@ def parse_options(line: str, defaults: Defaults = Defaults()) -> Options:  # noq
         output="-o" in flags,
         strict="--strict" in flags or defaults.strict,
         force="--force" in flags,
+        explain="--explain" in flags,
         live=checked_mode(last.get("--live", defaults.live)),
         baseline=last.get("--baseline"),
         action=action,

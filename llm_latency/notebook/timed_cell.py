@@ -13,6 +13,7 @@ from llm_latency.core.measurement import Measurement
 from llm_latency.errors import LLMLatencyError
 from llm_latency.notebook.promise import noted, unrun
 from llm_latency.notebook.transform import CALL, CALLS, OUT, VALUE
+from llm_latency.predict.profile import Profile
 from llm_latency.record.observe.taps import tapped
 from llm_latency.record.recording import Recording
 
@@ -25,8 +26,12 @@ class TimedCell:
     `ended` is told once, with what was measured (None when no call was) and with the exception that ended it.
     """
 
-    def __init__(self, recording: Recording, *, namespace: dict[str, Any], ended: Ended) -> None:
-        """Prepare; `namespace` is where the code's names land."""
+    def __init__(
+        self, recording: Recording, *, namespace: dict[str, Any], ended: Ended, profile: Profile | None = None
+    ) -> None:
+        """Prepare; `namespace` is where the code's names land. With a `profile` one more call runs under it."""
+        self._profile = profile
+        self._profiling = False
         self.value: object = None
         self._recording = recording
         self._namespace = namespace
@@ -51,7 +56,9 @@ class TimedCell:
             if isinstance(error, LLMLatencyError):
                 show_without_traceback(error)
             raise
-        if self._stage is None:
+        if self._stage is None and self._profile is not None and not self._profiling:
+            self._profiling = True
+        elif self._stage is None:
             self._end(None)
             raise StopIteration
         self.value = None  # not kept in memory while the code runs again
@@ -61,6 +68,9 @@ class TimedCell:
         """Start the next call's watch."""
         try:
             self._namespace.pop(CALL, None)
+            if self._profiling and self._profile is not None:
+                self._profile.__enter__()
+                return
             self._watch = self._recording.watch()
             self._watch.__enter__()
         except BaseException as error:
@@ -76,6 +86,10 @@ class TimedCell:
         """Stop the watch and keep the call; an exception goes on after what there is has been told."""
         ending = error
         try:
+            if self._profiling and self._profile is not None:
+                self._profile.__exit__(kind, error, traceback)
+                self.value = self._namespace.pop(VALUE, None)
+                return
             self._watch.__exit__(kind, error, traceback)
             if error is None:
                 self._keep(self._namespace.pop(VALUE, None))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,7 +15,7 @@ from llm_latency.core.peaks import Peaks
 from llm_latency.core.stats import quantile
 from llm_latency.errors import UsageError
 from llm_latency.predict.fit import width_of
-from llm_latency.predict.profile import DEVICE, FORWARD, LAYER, OPERATOR, Event, profiled
+from llm_latency.predict.profile import DEVICE, FORWARD, LAYER, OPERATOR, Event, Profile
 from llm_latency.record.devices.peaks import peaks_here
 from llm_latency.record.measure import measure
 from llm_latency.workloads.target import Settings, load, load_model
@@ -77,37 +76,53 @@ def explain(
     loaded = load_model(target, settings=asked)
     workload = load(target, settings=asked, model=loaded)
     measurement = measure(workload.call, name=workload.name, repeat=_REPEAT, workload=workload.facts)
-    model = loaded.model
-    dtype = str(model.dtype).removeprefix("torch.")
-    peaks = peaks_here(device=str(model.device), dtype=dtype) if probe else measurement.environment.peaks
-    events = profiled(workload.call, model, chrome=None if trace is None else Path(trace))
-    return explained(
+    with Profile(chrome=trace) as profile:
+        workload.call()
+    return explained(measurement, profile.events, model=profile.model, probe=probe, trace=trace)
+
+
+def explained(
+    measurement: Measurement,
+    events: Sequence[Event],
+    *,
+    model: Any = None,
+    probe: bool = False,
+    trace: str | os.PathLike[str] | None = None,
+) -> Explanation:
+    """Set a profile of one call beside measured calls, with costs and peaks of the model that ran, if they are known.
+
+    Raises UsageError where the profile holds no forward.
+    """
+    costs, peaks = _costs(model, measurement), measurement.environment.peaks
+    if peaks is None and probe and costs:
+        dtype = str(getattr(model, "dtype", "float32")).removeprefix("torch.")
+        peaks = peaks_here(device=str(getattr(model, "device", "cpu")), dtype=dtype)
+    return beside(
         measurement,
         events,
-        costs=_costs(model, workload.facts, dtype),
+        costs=costs,
         peaks=peaks,
         trace=None if trace is None else os.fspath(trace),
     )
 
 
-def _costs(model: Any, facts: Mapping[str, object], dtype: str) -> dict[str, Cost]:
-    """Costs of the prefill and of all steps, where the config tells."""
-    try:
-        architecture = read_architecture(model.config.get_text_config().to_dict())
-    except UsageError:
+def _costs(model: Any, measurement: Measurement) -> dict[str, Cost]:
+    """Costs of the prefill and of all steps of a call with one plain request, where the config tells."""
+    requests = measurement.traces[0].requests if measurement.traces else ()
+    if len(requests) != 1 or requests[0].prefill_flops is None:
         return {}
-    prompt, batch, new = (facts[name] for name in ("prompt_tokens", "batch", "new_tokens"))
-    assert isinstance(prompt, int)
-    assert isinstance(batch, int)
-    width = width_of(dtype)
-    found = {"prefill": architecture.prefill(prompt, batch=batch, width=width)}
-    if isinstance(new, int) and new > 1:
-        steps = [architecture.step(prompt, index=index, batch=batch, width=width) for index in range(1, new)]
-        found["decode"] = sum(steps, Cost())
-    return found
+    (request,) = requests
+    architecture = read_architecture(model.config.get_text_config().to_dict())
+    rows, tokens = request.rows or 1, (request.prompt_tokens or 0) // (request.rows or 1)
+    width = width_of(str(model.dtype).removeprefix("torch."))
+    found = {"prefill": architecture.prefill(tokens, batch=rows, width=width)}
+    steps = [
+        architecture.step(tokens, index=index, batch=rows, width=width) for index in range(1, len(request.emissions))
+    ]
+    return found | ({"decode": sum(steps, Cost())} if steps else {})
 
 
-def explained(
+def beside(
     measurement: Measurement,
     events: Sequence[Event],
     *,
@@ -115,7 +130,7 @@ def explained(
     peaks: Peaks | None,
     trace: str | None = None,
 ) -> Explanation:
-    """Set a profile beside measured calls; raises UsageError where the profile holds no forward."""
+    """The same with costs and peaks as they are given."""
     spans = _spans(events)
     times = {name: _median(measurement, name) for name in ("prefill", "decode", "e2e")}
     seconds = {"prefill": times["prefill"] or times["e2e"] or 0.0, "decode": times["decode"] or 0.0}
@@ -137,11 +152,15 @@ def explained(
 
 
 def _spans(events: Sequence[Event]) -> dict[str, tuple[float, float]]:
-    """The prefill up to the end of the first forward, and what follows up to the end of the last."""
+    """The prefill up to the end of the model's first forward, and what follows up to the end of the last.
+
+    An encoder may run before it, as T5's does; the model is what runs last.
+    """
     forwards = [event for event in events if event.kind == FORWARD]
     if not forwards:
         raise UsageError("the profiled call ran no forward of the model, so there is nothing to explain")
-    first, last = forwards[0], forwards[-1]
+    last = forwards[-1]
+    first = next(event for event in forwards if event.name == last.name)
     begin = min(event.start_us for event in events if event.kind in (OPERATOR, FORWARD))
     found = {"prefill": (begin, first.stop_us)}
     if last is not first:

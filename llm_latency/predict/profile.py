@@ -5,10 +5,11 @@ The profiler explains; it never measures: it makes small operators slower, so on
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import msgspec
 
@@ -39,23 +40,55 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     shapes: tuple[tuple[int, ...], ...] = ()
 
 
-def profiled(call: Callable[[], object], model: Any, *, chrome: Path | None = None) -> tuple[Event, ...]:
-    """Run a call once under the profiler and return its events in order; `chrome` is a file that Perfetto opens."""
-    import torch
-    from torch.profiler import ProfilerActivity, profile
+class Profile:
+    """A block under the profiler. `events` are there when it has ended, and `model`, the outermost module that ran.
 
-    activities = [ProfilerActivity.CPU]
-    if model.device.type == "cuda":
-        activities.append(ProfilerActivity.CUDA)
-    # The first profile of a process sets itself up inside of the call.
-    for _ in range(2):
-        with _marked(model), profile(activities=activities, record_shapes=True) as found:
-            call()
-            if model.device.type == "cuda":
-                torch.cuda.synchronize()
-    if chrome is not None:
-        found.export_chrome_trace(str(chrome))
-    return tuple(sorted(_events(found.events()), key=lambda event: event.start_us))
+    With `chrome` the profile is a file as well, which Perfetto opens.
+    """
+
+    def __init__(self, *, chrome: str | os.PathLike[str] | None = None) -> None:
+        """Nothing runs yet."""
+        self.events: tuple[Event, ...] = ()
+        self.model: Any = None
+        self._chrome = chrome
+        self._stack = ExitStack()
+        self._profiler: Any = None
+
+    def __enter__(self) -> Self:
+        """Set the marks and start the profiler, whose first start in a process takes its time outside of the block."""
+        import torch
+        from torch.profiler import ProfilerActivity, profile
+
+        cuda: Any = torch.cuda
+        self._waits = [cuda.synchronize] if cuda.is_initialized() else []
+        activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if self._waits else [])]
+        try:
+            with _hushed():
+                with profile(activities=activities):
+                    pass
+                self._marks = self._stack.enter_context(marked())
+                self._profiler = self._stack.enter_context(profile(activities=activities, record_shapes=True))
+        except BaseException:
+            self._stack.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop it and take the marks off; what it saw is read after that, and not where the block has raised."""
+        try:
+            if error is None:
+                for wait in self._waits:
+                    wait()
+        finally:
+            with _hushed():
+                self._stack.close()
+        if error is None:
+            self.model = self._marks.model
+            self.events = tuple(sorted(_events(self._profiler.events()), key=lambda event: event.start_us))
+            if self._chrome is not None:
+                self._profiler.export_chrome_trace(os.fspath(self._chrome))
 
 
 def kind_of(module: Any) -> str | None:
@@ -64,39 +97,74 @@ def kind_of(module: Any) -> str | None:
     return next((kind for kind, words in _KINDS if any(word in name for word in words)), None)
 
 
+class _Marks:
+    """Which modules are open, each with its mark, and the outermost of all that ran."""
+
+    def __init__(self) -> None:
+        self.model: Any = None
+        self._open: list[tuple[str | None, Any]] = []
+
+    def before(self, module: Any, *_: Any) -> None:
+        """Open a mark for the outermost module, and within it for the outermost of each kind of layer."""
+        from torch.profiler import record_function
+
+        name = self._name(module)
+        mark: Any = None if name is None else record_function(f"{_MARK}{name}")
+        if mark is not None:
+            mark.__enter__()
+        self._open.append((name, mark))
+
+    def after(self, *_: Any) -> None:
+        """Close the mark of the module that ends."""
+        if self._open:
+            mark = self._open.pop()[1]
+            if mark is not None:
+                mark.__exit__(None, None, None)
+
+    def _name(self, module: Any) -> str | None:
+        if not self._open:
+            if self.model is None or _size(module) > _size(self.model):
+                self.model = module
+            return f"{FORWARD}/{type(module).__name__}"
+        if any(opened is not None for opened, _ in self._open[1:]):
+            return None
+        head = getattr(self.model, "get_output_embeddings", lambda: None)()
+        kind = "head" if module is head else kind_of(module)
+        return None if kind is None else f"{LAYER}/{kind}"
+
+
 @contextmanager
-def _marked(model: Any) -> Iterator[None]:
-    """Have the model's forward and its outermost layers of each kind stand in the profile; the marks come off again."""
-    with ExitStack() as stack:
-        seen: set[int] = set()
-        head = getattr(model, "get_output_embeddings", lambda: None)()
-        named = [(model, f"{_MARK}{FORWARD}"), *([(head, f"{_MARK}{LAYER}/head")] if head is not None else [])]
-        for module in model.modules():
-            kind = kind_of(module)
-            if kind is not None and id(module) not in seen:
-                named.append((module, f"{_MARK}{LAYER}/{kind}"))
-                seen |= {id(part) for part in module.modules()}
-        for module, mark in named:
-            for handle in _hooks(module, mark):
-                stack.callback(handle.remove)
+def _hushed() -> Iterator[None]:
+    """Keep libkineto's notes of its start and stop off the screen; it writes them to the file number of stderr."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is none
         yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
-def _hooks(module: Any, mark: str) -> Sequence[Any]:
-    from torch.profiler import record_function
+def _size(module: Any) -> int:
+    return sum(1 for _ in module.modules())
 
-    open_marks: list[Any] = []
 
-    def before(*_: Any) -> None:
-        found: Any = record_function(mark)  # untyped in torch
-        found.__enter__()
-        open_marks.append(found)
+@contextmanager
+def marked() -> Iterator[_Marks]:
+    """Have the forwards of all modules stand in a profile, by hooks on the class of them; they come off again."""
+    from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-    def after(*_: Any) -> None:
-        if open_marks:
-            open_marks.pop().__exit__(None, None, None)
-
-    return module.register_forward_pre_hook(before), module.register_forward_hook(after)
+    marks = _Marks()
+    with ExitStack() as stack:
+        stack.callback(register_module_forward_pre_hook(marks.before).remove)
+        stack.callback(register_module_forward_hook(marks.after, always_call=True).remove)
+        yield marks
 
 
 def _events(found: Any) -> Iterator[Event]:

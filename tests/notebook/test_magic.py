@@ -354,3 +354,39 @@ def test_help_documents_the_magic(shell: Any, capsys: pytest.CaptureFixture[str]
             assert option in shown
         for option in ("--baseline", "--strict", "--force", "--last", "--history", "--compare", "--export"):
             assert option in shown
+
+
+MODEL = """
+import torch
+torch.manual_seed(0)
+model, calls = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.LayerNorm(8)).eval(), []
+"""
+
+
+@pytest.fixture
+def torch_first() -> None:
+    """Imported before the shell is made, which watches who imports it."""
+    pytest.importorskip("torch")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_explanation_comes_from_one_more_call(torch_first: None, shell: Any) -> None:
+    """Below the table; the measurement has the calls that were not profiled, and the value is the cell's."""
+    shell.run(MODEL)
+    assert 4 == shell.value("%%llmtime -r 2 -w 0 --explain -v m\ncalls.append(model(torch.ones(3, 8)))\nlen(calls) + 1")
+    assert 3 == len(shell.names["calls"])
+    assert 2 == len(shell.names["m"].traces)
+    table, explanation = [output["data"]["text/plain"] for output in shell.outputs]
+    assert "e2e" in table
+    assert "layers: " in explanation
+    assert "norm" in explanation
+    assert "operators: " in explanation
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_without_a_model_there_is_nothing_to_explain(
+    torch_first: None, shell: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The table stays, and one line says it."""
+    assert "ran no forward of the model" in usage_error(shell, capsys, "%%llmtime --explain\n1 + 1")
+    assert 1 == len(shell.outputs)

@@ -13,8 +13,8 @@ from llm_latency.core.measurement import Measurement
 from llm_latency.core.peaks import Peaks
 from llm_latency.core.trace import Request, Trace
 from llm_latency.errors import UsageError
-from llm_latency.predict.explain import Explanation, attention_kernel, explain, explained
-from llm_latency.predict.profile import DEVICE, FORWARD, LAYER, OPERATOR, Event, profiled
+from llm_latency.predict.explain import Explanation, attention_kernel, beside, explain
+from llm_latency.predict.profile import DEVICE, FORWARD, LAYER, OPERATOR, Event, Profile
 from llm_latency.workloads.target import Settings
 
 MS = 1_000_000
@@ -67,7 +67,7 @@ def measured(ttft_ms: int = 30, gap_ms: int = 10) -> Measurement:
 
 def told(**costs: Cost) -> Explanation:
     """The events beside such calls."""
-    return explained(measured(), EVENTS, costs=costs, peaks=PEAKS)
+    return beside(measured(), EVENTS, costs=costs, peaks=PEAKS)
 
 
 def test_phases_have_shares_of_their_own_time() -> None:
@@ -109,7 +109,7 @@ def test_decode_that_reads_weights_is_bound_by_it() -> None:
         forward(152, 200),
         operator("linear", 154, 198, addmm=44),
     )
-    found = explained(
+    found = beside(
         measured(ttft_ms=5),
         (*EVENTS[:5], *steps),
         costs={"decode": Cost(weight_bytes=16_200_000), "prefill": Cost(linear_flops=1)},
@@ -123,7 +123,7 @@ def test_decode_that_reads_weights_is_bound_by_it() -> None:
 
 def test_a_host_that_runs_no_operator_is_told() -> None:
     """Small models spend their time in Python."""
-    found = explained(measured(ttft_ms=5), EVENTS, costs={}, peaks=None)
+    found = beside(measured(ttft_ms=5), EVENTS, costs={}, peaks=None)
     assert "decode (80% of the time) is bound by the host: no operator runs in 70% of it" == found.sentence
     assert found.phases["decode"].bound_s is None
 
@@ -137,7 +137,7 @@ def test_otherwise_the_largest_kind_of_layer_is_named() -> None:
 def test_a_device_is_busy_for_its_kernels_time() -> None:
     """45 of 90 µs."""
     kernel = Event(kind=DEVICE, name="gemm", start_us=20, stop_us=65)
-    found = explained(measured(), (*EVENTS, kernel), costs={}, peaks=None)
+    found = beside(measured(), (*EVENTS, kernel), costs={}, peaks=None)
     assert 0.5 == pytest.approx(found.phases["prefill"].device_busy)
     assert told().phases["prefill"].device_busy is None
 
@@ -145,7 +145,7 @@ def test_a_device_is_busy_for_its_kernels_time() -> None:
 def test_many_operators_are_summed_up() -> None:
     """Twelve by name, and the others."""
     many = [operator(f"op{index}", index, index + 0.5) for index in range(20)]
-    found = explained(measured(), (forward(0, 30), *many), costs={}, peaks=None)
+    found = beside(measured(), (forward(0, 30), *many), costs={}, peaks=None)
     operators = found.phases["prefill"].operators
     assert 14 == len(operators)
     assert operators["others"] == pytest.approx(8 * 0.5 / 30)
@@ -154,7 +154,7 @@ def test_many_operators_are_summed_up() -> None:
 def test_without_a_forward_there_is_nothing_to_explain() -> None:
     """A call that ran no model."""
     with pytest.raises(UsageError, match="ran no forward of the model"):
-        explained(measured(), (operator("add", 0, 1),), costs={}, peaks=None)
+        beside(measured(), (operator("add", 0, 1),), costs={}, peaks=None)
 
 
 Q, K = (1, 8, 16, 64), (1, 2, 16, 64)
@@ -198,7 +198,7 @@ def test_the_fused_kernel_has_its_name() -> None:
         ("shape:t5-small", {"attention", "norm", "head"}),
     ],
 )
-def test_a_real_call_is_explained(target: str, kinds: set[str], tmp_path: Path) -> None:
+def test_a_real_call_is_beside(target: str, kinds: set[str], tmp_path: Path) -> None:
     """With layers by kind, shares that add up, and a trace that is JSON; nothing stays on the model."""
     pytest.importorskip("transformers")
     trace = tmp_path / "trace.json"
@@ -213,19 +213,24 @@ def test_a_real_call_is_explained(target: str, kinds: set[str], tmp_path: Path) 
     assert found.peaks is None
 
 
-def test_hooks_come_off_again() -> None:
-    """Also when the call fails."""
+def test_marks_come_off_again() -> None:
+    """Also when the block fails, and then there are no events."""
     pytest.importorskip("torch")
-    from llm_latency.workloads.shapes import build
+    from torch.nn.modules import module
 
-    model = build("gpt2-tiny").model
-
-    def fail() -> None:
+    before = len(module._global_forward_hooks), len(module._global_forward_pre_hooks)
+    profile = Profile()
+    with pytest.raises(ZeroDivisionError), profile:
         raise ZeroDivisionError
+    assert () == profile.events
+    assert before == (len(module._global_forward_hooks), len(module._global_forward_pre_hooks))
 
-    with pytest.raises(ZeroDivisionError):
-        profiled(fail, model)
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+def test_an_encoder_before_the_model_belongs_to_the_prefill() -> None:
+    """As T5's, whose forward is one of its own."""
+    encoder = Event(kind=FORWARD, name="encoder", start_us=0, stop_us=5)
+    found = beside(measured(), (encoder, *EVENTS), costs={}, peaks=None)
+    assert found.phases["prefill"].layers == pytest.approx({"attention": 0.3, "mlp": 0.4, "between": 0.3})
 
 
 def test_a_callable_has_no_model_to_look_into() -> None:
