@@ -18,7 +18,7 @@ from nbclient import NotebookClient
 from llm_latency.core.measurement import METADATA_KEY, Measurement, from_json
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
-NAMES = ["from_cell_to_gate", "quickstart", "reading_a_result"]
+NAMES = ["from_cell_to_gate", "quickstart", "reading_a_result", "time_size_length"]
 # Parts of a path that would be of the machine on which a notebook was run.
 FOLDERS = ("/tmp/", "/var/", "/home/", "/root/", "/Users/", "C:\\\\", str(FOLDER.parent))
 
@@ -174,6 +174,25 @@ def gate_says(cells: Cells) -> None:
     assert "gate against HEAD: TOO SLOW" in slower or "UNDECIDED" in slower
 
 
+def sizes_say(cells: Cells) -> None:
+    """What the text of time_size_length says of its outputs, on any machine."""
+    assert "T = 1e+07 and Q = 10000" in cells.text("quoted_time(10e9, 1000)")
+    assert "T for 64 tokens over T for 768: 12" in cells.text("quoted_time(10e9, 1000)")
+    assert "sweep · 12 cells · 12 measured" in cells.text("print(swept)")
+    assert "Figure" in cells.text('swept.plot("length")')
+    relative = [line.split() for line in cells.text("print(relative").splitlines() if re.match(r"\d", line)]
+    assert ["16", "64", "256"] == [line[0] for line in relative]
+    *measured, quoted = map(float, relative[-1][1:])
+    assert min(measured) > 1 > quoted == 0.06
+    assert "shape:rwkv-169m" in cells.text('["shape:gpt2", "shape:rwkv-169m"]')
+    assert "held out by length" in cells.text("print(fit_table(fitted))")
+    assert all(f"{name}: measured" in cells.text('"ttft", "tpot", "e2e"') for name in ("ttft", "tpot", "e2e"))
+    assert "8 that share every layer without cost" in cells.text("8xh100-sxm")
+    times = re.findall(r"tokens: ([\d.]+) to", cells.text('"h100-sxm"'))
+    assert sorted(times, key=float) == times
+    assert 3 == len(times)
+
+
 def gates(cells: Cells) -> tuple[str, str]:
     """What the gates of from_cell_to_gate have printed: of unchanged code, and of slower code."""
     unchanged, slower = [_text_of(cell) for cell in cells.code if "llm-latency gate" in cell.source]
@@ -210,6 +229,17 @@ def test_the_saved_reading_of_a_result_shows_what_it_says() -> None:
     assert "without the delay by other programs" in busy
 
 
+def test_the_saved_time_size_and_length_shows_what_it_says() -> None:
+    """Its words fit the outputs that are kept, those that another machine might not give too."""
+    cells = Cells(saved("time_size_length"))
+    sizes_say(cells)
+    for name in ("ttft", "tpot", "e2e"):
+        found = re.search(rf"{name}: measured ([\d.]+) (m?s), predicted (\d+) ms", cells.text('"ttft", "tpot", "e2e"'))
+        assert found is not None
+        measured = float(found[1]) * (1 if found[2] == "ms" else 1000)
+        assert abs(float(found[3]) / measured - 1) < 0.25
+
+
 def test_the_saved_way_to_the_gate_shows_what_it_says() -> None:
     """Its words fit the outputs that are kept, those that another machine might not give too."""
     cells = Cells(saved("from_cell_to_gate"))
@@ -235,6 +265,13 @@ def test_the_reading_of_a_result_runs(tmp_path: Path) -> None:
     """From top to bottom without an error, and its outputs are what the text says."""
     with executed("reading_a_result", tmp_path) as (cells, _):
         reading_says(cells)
+
+
+@pytest.mark.slow
+def test_time_size_and_length_run(tmp_path: Path) -> None:
+    """From top to bottom without an error, and its outputs are what the text says."""
+    with executed("time_size_length", tmp_path) as (cells, _):
+        sizes_say(cells)
 
 
 @pytest.mark.slow
