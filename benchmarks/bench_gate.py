@@ -4,8 +4,8 @@ Pairs of fresh processes are recorded in blocks that go round the conditions, ea
 and three of four also with one of +6 % and one of +10 %, of a kind that changes from pair to pair. Every pair is a
 line of a file, so that the run can be stopped and goes on where it was; with `--minutes` it stops by itself. From the
 pairs of each kind of test, in their order of time, gates are formed one after the other by the gate's own rule, each of
-pairs that no other has. The rule alone, simulated, is in tests/gate/test_gate_rates.py; `bench_gate_live.py` runs whole
-gates, and pytest-benchmark's.
+pairs that no other has. Beside that the rule alone, simulated. `bench_gate_live.py` runs whole gates, and
+pytest-benchmark's.
 
 python benchmarks/bench_gate.py [--pairs 300] [--minutes 60] [--out docs/measurements/gate-pairs.jsonl] [--quick]
 """
@@ -31,6 +31,7 @@ from llm_latency.gate.decision import Rule, decide
 from llm_latency.gate.pair import SIDES, Rounds
 from llm_latency.gate.process import Launcher
 from llm_latency.gate.ratio import ratio
+from llm_latency.gate.selftest.rates import simulated
 from llm_latency.gate.selftest.selftest import job, launched
 from llm_latency.gate.sides import Sides
 from llm_latency.workloads.planted import Plant, calibrated, planted_call
@@ -58,7 +59,7 @@ def main() -> None:
         return
     with suppress(KeyboardInterrupt):
         record(given.out, pairs=given.pairs, seconds=60 * given.minutes, only=given.only or tuple(CONDITIONS))
-    print("\n".join(report(read(given.out))))
+    print("\n".join([*report(read(given.out)), "", *simulation()]))
 
 
 def read(file: Path) -> list[dict[str, Any]]:
@@ -266,6 +267,22 @@ def report(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
         f"Unchanged code failed or stayed undecided in {wrong} of {len(unchanged)} gates [{low:.1%}, {high:.1%}]; in a"
         f" suite of ten such tests, were they independent, in {1 - (1 - wrong / max(1, len(unchanged))) ** 10:.1%}."
     )
+
+
+def simulation(gates: int = 2000) -> Iterator[str]:
+    """What the rule says of pairs that are drawn, by their spread and the true slowdown: pass / fail / undecided, pairs."""
+    slowdowns = (0.0, 0.03, 0.04, 0.05, 0.06, 0.10)
+    yield f"The rule alone, {gates:,} simulated gates a cell, pairs with tails of Student's t with 4 degrees:"
+    yield ""
+    yield "| sd of a pair | " + " | ".join(f"{slowdown:+.0%}" for slowdown in slowdowns) + " |"
+    yield "|" + " --- |" * (len(slowdowns) + 1)
+    for spread in (0.006, 0.02, 0.03, 0.047):
+        cells = []
+        for slowdown in slowdowns:
+            found = simulated(spread=spread, slowdown=slowdown, rule=Rule(limit=LIMIT), gates=gates)
+            shares = " / ".join(f"{100 * count / gates:.3g}" for count in (found.passed, found.failed, found.undecided))
+            cells.append(f"{shares} %, {found.pairs:.1f}")
+        yield f"| {100 * spread:.1f} % | {' | '.join(cells)} |"
 
 
 def _logs(pairs: Sequence[dict[str, Any]], condition: str, name: str) -> list[float]:
