@@ -270,7 +270,7 @@ def report(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def simulation(gates: int = 2000) -> Iterator[str]:
-    """What the rule says of pairs that are drawn, by their spread and the true slowdown: pass / fail / undecided, pairs."""
+    """What the rule says of drawn pairs, by their spread and the true slowdown: pass / fail / undecided, pairs."""
     slowdowns = (0.0, 0.03, 0.04, 0.05, 0.06, 0.10)
     yield f"The rule alone, {gates:,} simulated gates a cell, pairs with tails of Student's t with 4 degrees:"
     yield ""

@@ -78,6 +78,8 @@ def candidates(
             found.append(Strategy(name=f"{cores} threads, then 1", threads=cores, decode_threads=1))
     if not loops:
         found.append(Strategy(name="static cache", cache="static"))
+        if max(batch) > 1:
+            found.append(Strategy(name="static cache, padded to 64s", cache="static", bucket=64))
         # Compiling took 53 s on a 2-core VM for GPT-2, and seconds on a GPU.
         if not is_cpu or seconds >= 600:
             found.append(Strategy(name="static cache, compiled", cache="static", compile=True))

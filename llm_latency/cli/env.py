@@ -20,8 +20,9 @@ from llm_latency.cli.version import version
 from llm_latency.core.environment import Environment
 from llm_latency.core.peaks import Peaks
 from llm_latency.errors import DeviceError
+from llm_latency.predict.hardware import find_hardware
 from llm_latency.record.devices.device import find
-from llm_latency.record.devices.peaks import peaks_here
+from llm_latency.record.devices.peaks import keep_here, peaks_here
 from llm_latency.record.machine import read_environment
 from llm_latency.report.text import environment_table
 from llm_latency.workloads.placement import default_device, dtype_of, require_torch
@@ -56,8 +57,9 @@ def add_command(commands: Any) -> None:
         "--peaks",
         nargs="?",
         const="float32",
-        metavar="DTYPE",
-        help="probe what the device computes and reads at most (some 5 s), and keep it for mfu and mbu (float32)",
+        metavar="DTYPE|FILE",
+        help="probe what the device computes and reads at most (some 5 s), or take it from a JSON file that describes"
+        " it, and keep it for mfu and mbu (float32)",
     )
 
 
@@ -73,17 +75,26 @@ def run(settings: EnvSettings) -> int:
                 importlib.import_module(library)
         environment = read_environment(device=_device())
         if settings.peaks is not None:
-            environment = msgspec.structs.replace(environment, peaks=_probed(settings.peaks))
+            environment = msgspec.structs.replace(environment, peaks=_peaks(settings.peaks))
         arrived = is_taken or print_safely(environment_table(environment), stdout)
         arrived = deliver(outputs, lambda _: _to_json(environment), stdout=stdout) and arrived
     return PASSED if arrived else UNUSABLE
 
 
-def _probed(dtype: str) -> Peaks:
-    """Probe the device that a model would run on; raises LLMLatencyError without torch and for an unknown dtype."""
+def _peaks(asked: str) -> Peaks:
+    """Probe the device that a model would run on for a number type, or keep what a file says of all that it names.
+
+    Raises LLMLatencyError without torch, for an unknown dtype and for a file that describes no hardware.
+    """
     require_torch()
-    dtype_of(dtype)
-    return peaks_here(device=default_device(), dtype=dtype, again=True)
+    if not asked.endswith(".json"):
+        dtype_of(asked)
+        return peaks_here(device=default_device(), dtype=asked, again=True)
+    described = find_hardware(asked)
+    for dtype in described.flops:
+        dtype_of(dtype)
+        keep_here(described.peaks(dtype), device=default_device(), dtype=dtype)
+    return described.peaks(next(iter(described.flops)))
 
 
 def _device() -> Mapping[str, object] | None:

@@ -21,6 +21,7 @@ def policy_table(found: Policy, *, width: int = 100, gains: bool = False) -> str
         joined(("policy", found.model, found.scenario, f"objective {found.objective}", calls), width),
         list(_entries(found)),
         list(_gains(found)) if gains else [],
+        list(wrapped(batching(found), width)) if batching(found) else [],
         [line for name, why in found.excluded.items() for line in wrapped(f"left out: {name}: {why}", width)],
         list(_answers(found, width)),
         [line for text in found.notes for line in wrapped(f"note: {text}", width)],
@@ -86,6 +87,21 @@ def _gains(found: Policy) -> Iterator[str]:
             )
         )
     yield from aligned(rows)
+
+
+def batching(found: Policy) -> str:
+    """What larger batches give and cost, as the model runs its own way; empty where one was measured only."""
+    own = [gain for gain in found.gains if gain.strategy == BASELINE]
+    length = min((gain.prompt_tokens for gain in own), default=0)
+    by_batch = sorted((gain for gain in own if gain.prompt_tokens == length), key=lambda gain: gain.batch)
+    if len(by_batch) < 2:
+        return ""
+    first, last = by_batch[0], by_batch[-1]
+    rate, wait = (last.metrics[name] / first.metrics[name] for name in ("output_throughput", "e2e"))
+    return (
+        f"batching: {last.batch} rows give {rate:.1f} times the tokens a second of {first.batch}, and each waits"
+        f" {wait:.1f} times as long ({length} prompt tokens)"
+    )
 
 
 def _answers(found: Policy, width: int) -> Iterator[str]:

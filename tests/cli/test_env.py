@@ -15,6 +15,7 @@ from llm_latency.cli import env
 from llm_latency.cli.main import main
 from llm_latency.core.environment import Environment
 from llm_latency.errors import DeviceError
+from llm_latency.record.devices.peaks import known_peaks
 from llm_latency.record.machine import read_environment
 from llm_latency.testing import FakeDevice, ManualClock
 
@@ -88,3 +89,25 @@ def test_env_of_this_machine_knows_the_libraries(command: Run) -> None:
     assert (0, "") == (run.returncode, run.stderr)
     document = json.loads(run.stdout)["environment"]
     assert (str(torch.__version__), read_environment().processor) == (document["torch"], document["processor"])
+
+
+def test_described_peaks_are_kept_for_mfu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From a file that names number types; the next environment of a model of that type has them."""
+    torch = pytest.importorskip("torch")
+    monkeypatch.setenv("LLM_LATENCY_CACHE", str(tmp_path))
+    file = tmp_path / "mine.json"
+    file.write_text('{"flops": {"float32": 1e11}, "bandwidth": 2e10, "memory": 8e10}')
+    assert 0 == main(["env", "--peaks", str(file)])
+    assert "100.0 GFLOP/s, 20.0 GB/s" in capsys.readouterr().out
+    found = known_peaks(device="cpu", dtype="float32", threads=torch.get_num_threads(), torch=str(torch.__version__))
+    assert found is not None
+    assert 1e11 == found.flops
+
+
+def test_a_number_type_that_is_none_has_no_peaks(capsys: pytest.CaptureFixture[str]) -> None:
+    """In one line."""
+    pytest.importorskip("torch")
+    assert 2 == main(["env", "--peaks", "float7"])
+    assert "there is no dtype 'float7'" in capsys.readouterr().err

@@ -72,6 +72,15 @@ def test_entries_have_their_lengths_and_batches() -> None:
     assert ["≤", "1", "1", "and", "more", "int8"] in [line.split() for line in policy_table(two).splitlines()]
 
 
+def test_larger_batches_give_tokens_and_cost_time() -> None:
+    """Eight rows that take twice as long give four times as many tokens a second; one batch says nothing."""
+    metrics = METRICS | {"e2e": 1.0, "output_throughput": 160.0}
+    eight = msgspec.structs.replace(gain(BASELINE, 1.0), batch=8, metrics=metrics)
+    text = policy_table(policy(gains=(gain(BASELINE, 1.0), eight)), width=200)
+    assert "batching: 8 rows give 4.0 times the tokens a second of 1, and each waits 2.0 times as long" in text
+    assert "batching" not in policy_table(policy())
+
+
 def test_what_is_left_out_has_its_reason_and_what_is_lossy_its_agreement() -> None:
     """With the notes of the search."""
     text = policy_table(policy())

@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -110,17 +110,25 @@ def probe(*, device: str = "cpu", dtype: str = "float32", seconds: float = _SECO
 
 def peaks_here(*, device: str = "cpu", dtype: str = "float32", again: bool = False) -> Peaks:
     """The cache's peaks for torch's threads as they are set; probed and kept where there are none, or `again`."""
-    import torch
-
-    facts: Mapping[str, Any] = {"dtype": dtype, "threads": torch.get_num_threads(), "torch": str(torch.__version__)}
-    name = device_name(device)
-    known = None if again else known_peaks(device=name, **facts)
+    known = None if again else known_peaks(**_here(device, dtype))
     if known is not None:
         return known
     found = probe(device=device, dtype=dtype)
     with suppress(OSError):  # a cache that cannot be written costs a probe each time
-        keep_peaks(found, device=name, **facts)
+        keep_here(found, device=device, dtype=dtype)
     return found
+
+
+def keep_here(peaks: Peaks, *, device: str = "cpu", dtype: str = "float32") -> Path:
+    """Keep peaks for a torch device of this machine, with torch's threads as they are set; returns the file."""
+    return keep_peaks(peaks, **_here(device, dtype))
+
+
+def _here(device: str, dtype: str) -> dict[str, Any]:
+    import torch
+
+    threads, version = torch.get_num_threads(), str(torch.__version__)
+    return {"device": device_name(device), "dtype": dtype, "threads": threads, "torch": version}
 
 
 def device_name(device: str) -> str:
