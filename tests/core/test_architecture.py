@@ -78,6 +78,7 @@ def counted(call: Any) -> int:
     return int(counter.get_total_flops())
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_flops_are_those_that_torch_counts(kind: str) -> None:
