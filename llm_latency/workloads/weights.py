@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import os
 from typing import TYPE_CHECKING, Any
 
+from llm_latency.core.units import show
 from llm_latency.errors import TargetError
 
 if TYPE_CHECKING:
@@ -22,7 +24,8 @@ def random_model(auto: Any, config: Any, *, dtype: torch.dtype, device: torch.de
 
     Nothing is written twice: the modules are made on the meta device, matrices are filled from one tile of normal
     numbers, and everything else (norms, biases, decays, buffers such as rotary frequencies) comes from the
-    architecture's own initialization. Raises TargetError when transformers refuses the config.
+    architecture's own initialization. Raises TargetError when transformers refuses the config, and when the weights
+    are more than all memory that there is.
     """
     import torch
 
@@ -33,6 +36,7 @@ def random_model(auto: Any, config: Any, *, dtype: torch.dtype, device: torch.de
     except (ImportError, ValueError) as error:
         first = str(error).partition("\n")[0]
         raise TargetError(f"transformers cannot build {config.model_type}: {first}") from error
+    _check_room(model, device)
     with torch.no_grad():
         _materialize(model, device)
         _fill(model, torch.Generator().manual_seed(seed))
@@ -43,6 +47,25 @@ def random_model(auto: Any, config: Any, *, dtype: torch.dtype, device: torch.de
         # which `to_empty` would leave as garbage (transformers, modeling_utils.py, `_initialize_missing_keys`).
         model.initialize_weights()
     return model.eval()
+
+
+def _check_room(model: Any, device: torch.device) -> None:
+    """Raise TargetError before a system that promises more memory than it has ends this process, or another one."""
+    import torch
+
+    needed = sum(one.numel() * one.element_size() for one in {id(one): one for one in model.parameters()}.values())
+    if device.type == "cuda":
+        there = int(torch.cuda.mem_get_info(device)[1])
+    else:
+        try:
+            there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        except (AttributeError, OSError, ValueError):  # not told here
+            return
+    if needed > there:
+        raise TargetError(
+            f"the weights need {show(float(needed), 'B')} and {device} has {show(float(there), 'B')} in all; choose a"
+            " smaller shape or a narrower dtype. llm-latency predict says what such a model would take"
+        )
 
 
 def _materialize(model: Any, device: torch.device) -> None:

@@ -24,6 +24,12 @@ PARAMETERS = {
     "bert-base": 109_482_240,
     "mamba-130m": 129_135_360,
     "rwkv-169m": 169_342_464,
+    "gpt2-large": 774_030_080,
+    "gpt2-xl": 1_557_611_200,
+    # 96 layers of 12·12288² + 13·12288, tables of 50,257 and 2,048 rows, a last norm.
+    "gpt3-175b": 174_604_259_328,
+    "llama-3.1-8b": 8_030_261_248,
+    "t5-base": 222_903_552,
 }
 # Positions that each can look at; T5's are relative, Mamba and RWKV keep a state.
 CONTEXTS = {"gpt2-tiny": 1024, "gpt2": 1024, "bert-base": 512, "t5-small": None, "mamba-130m": None, "rwkv-169m": None}
