@@ -251,7 +251,7 @@ PEERS = (
     ),
 )
 # No tool that was read has them.
-OURS_ALONE = {"load", "tokenize", "detokenize", "ttft_own", "tpot_own", "e2e_own"}
+OURS_ALONE = {"load", "tokenize", "detokenize", "ttft_own", "tpot_own", "e2e_own", "mfu", "mbu"}
 
 
 def ours(name: str, call: Trace) -> tuple[float, ...]:
