@@ -209,7 +209,7 @@ def gate(project: Project, kind: str, condition: str) -> dict[str, Any]:
     report.unlink(missing_ok=True)
     head = "2.0" if kind == "dependency +10%" else "1.0"
     options = ["--latency-base", "HEAD", "--latency-report", str(report), "-p", "no:cacheprovider", "-q"]
-    options += ["--latency-base-python", str(project.pythons["1.0"])] if kind == "dependency +10%" else []
+    options += [f"--latency-base-python={project.pythons['1.0']}"] if kind == "dependency +10%" else []
     begin = time.monotonic()
     done = subprocess.run(
         [project.pythons[head], "-m", "pytest", *options],
