@@ -123,7 +123,8 @@ def _repository(project: Path) -> Path:
     if found.returncode:
         raise UsageError(
             f"{project} is in no git repository ({_reason(found)}); a gate compares two commits of one. Run it from"
-            " inside of one, or where this is not the project's folder, say --rootdir"
+            " inside of one. Where this is not the project's folder, write paths behind options with =, such as"
+            " --latency-base-python=PATH, since pytest takes one that stands alone for a test, or say --rootdir"
         )
     return Path(found.stdout.removesuffix("\n")).resolve()
 
