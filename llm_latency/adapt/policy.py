@@ -9,7 +9,6 @@ import os
 import warnings
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,7 +17,7 @@ from llm_latency.adapt.equivalence import Agreement
 from llm_latency.adapt.prepared import Prepared
 from llm_latency.adapt.strategy import Strategy
 from llm_latency.core.environment import Environment, differences
-from llm_latency.core.measurement import write_atomically
+from llm_latency.core.filed import read_struct, write_struct
 from llm_latency.errors import MeasurementFileError, UsageError
 from llm_latency.record.devices.device import find
 from llm_latency.record.machine import facts_of, read_environment
@@ -171,33 +170,14 @@ def fingerprint(model: Any) -> str:
 
 def save_policy(policy: Policy, path: str | os.PathLike[str]) -> None:
     """Write readable JSON atomically."""
-    fields = {name: getattr(policy, name) for name in Policy.__struct_fields__}
-    whole = msgspec.json.encode({"schema": SCHEMA} | fields)
-    write_atomically(path, msgspec.json.format(whole, indent=1) + b"\n")
-
-
-class _File(Policy, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
-    """A policy as it is written."""
-
-    schema: int = SCHEMA
+    write_struct(policy, path, schema=SCHEMA)
 
 
 def load_policy(path: str | os.PathLike[str]) -> Policy:
     """Read a policy; raises MeasurementFileError when it is missing, broken or of another schema."""
-    try:
-        read = msgspec.json.decode(Path(path).read_bytes(), type=_File)
-    except OSError as error:
-        raise MeasurementFileError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (msgspec.MsgspecError, UnicodeError) as error:
-        raise MeasurementFileError(
-            f"{path} is no policy of llm-latency: {error}. Learn one with llm-latency tune"
-        ) from error
-    if read.schema != SCHEMA:
-        raise MeasurementFileError(f"{path} has schema {read.schema} and this version reads {SCHEMA}")
-    names = {strategy.name for strategy in read.strategies}
-    unknown = [entry.strategy for entry in read.entries if entry.strategy not in names]
-    if unknown or not read.strategies:
-        raise MeasurementFileError(
-            f"{path}: an entry names the strategy {unknown[:1]!r}, which the policy does not have"
-        )
-    return Policy(**{name: getattr(read, name) for name in Policy.__struct_fields__})
+    found = read_struct(path, Policy, schema=SCHEMA, what="policy of llm-latency (learned by llm-latency tune)")
+    names = {strategy.name for strategy in found.strategies}
+    unknown = [entry.strategy for entry in found.entries if entry.strategy not in names]
+    if unknown or not names:
+        raise MeasurementFileError(f"{path}: an entry names the strategy {unknown[:1]}, which the policy does not have")
+    return found

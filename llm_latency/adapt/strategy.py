@@ -80,7 +80,7 @@ def candidates(
         found.append(Strategy(name="static cache", cache="static"))
         if max(batch) > 1:
             found.append(Strategy(name="static cache, padded to 64s", cache="static", bucket=64))
-        # Compiling took 53 s on a 2-core VM for GPT-2, and seconds on a GPU.
+        # Compiling takes long on a CPU, and would leave a short search without rounds.
         if not is_cpu or seconds >= 600:
             found.append(Strategy(name="static cache, compiled", cache="static", compile=True))
         if 1 in batch:

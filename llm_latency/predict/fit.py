@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from functools import partial
-from pathlib import Path
 
 import msgspec
 
 from llm_latency.core.cost import Architecture
 from llm_latency.core.environment import Environment
-from llm_latency.core.measurement import Measurement, write_atomically
+from llm_latency.core.filed import read_struct, write_struct
+from llm_latency.core.measurement import Measurement
 from llm_latency.core.stats import quantile
-from llm_latency.errors import MeasurementFileError, UsageError
+from llm_latency.errors import UsageError
 from llm_latency.predict.cell import Cell
 from llm_latency.predict.phase import PREFILL, STEP, Observed, Phase, fit_phase
 from llm_latency.predict.sweep import Sweep
@@ -68,12 +68,6 @@ class Fit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     groups: tuple[Group, ...]
     environment: Environment
     left_out: tuple[str, ...] = ()
-
-
-class _File(Fit, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A fit as it is written."""
-
-    schema: int = SCHEMA
 
 
 def fit(sweep: Sweep) -> Fit:
@@ -176,21 +170,9 @@ def _span(values: Iterable[int]) -> Span:
 
 def save_fit(found: Fit, path: str | os.PathLike[str]) -> None:
     """Write JSON atomically."""
-    fields = {name: getattr(found, name) for name in Fit.__struct_fields__}
-    written = msgspec.json.encode({"schema": SCHEMA} | fields)
-    write_atomically(path, msgspec.json.format(written, indent=1) + b"\n")
+    write_struct(found, path, schema=SCHEMA)
 
 
 def load_fit(path: str | os.PathLike[str]) -> Fit:
     """Read a fit; raises MeasurementFileError when it is missing, broken or of another schema."""
-    try:
-        read = msgspec.json.decode(Path(path).read_bytes(), type=_File)
-    except OSError as error:
-        raise MeasurementFileError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (msgspec.MsgspecError, UnicodeError) as error:
-        raise MeasurementFileError(
-            f"{path} is no fit of llm-latency: {error}. Write it with llm-latency fit DIR --out FIT.json"
-        ) from error
-    if read.schema != SCHEMA:
-        raise MeasurementFileError(f"{path} has schema {read.schema} and this version reads {SCHEMA}")
-    return Fit(**{name: getattr(read, name) for name in Fit.__struct_fields__})
+    return read_struct(path, Fit, schema=SCHEMA, what="fit of llm-latency (made by llm-latency fit DIR --out FIT.json)")

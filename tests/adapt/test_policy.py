@@ -79,7 +79,7 @@ def test_a_policy_survives_its_file(tmp_path: Path) -> None:
         ("{}", "is no policy of llm-latency"),
         (msgspec.json.encode({"schema": 7} | msgspec.to_builtins(policy())).decode(), "schema 7"),
         (
-            msgspec.json.encode(msgspec.to_builtins(policy(strategies=(OWN,)))).decode(),
+            msgspec.json.encode({"schema": 1} | msgspec.to_builtins(policy(strategies=(OWN,)))).decode(),
             "which the policy does not have",
         ),
     ],

@@ -95,7 +95,7 @@ def test_flops_are_those_that_torch_counts(kind: str) -> None:
     }[read.kind]
     eager = {} if kind in ("mamba", "falcon_mamba", "rwkv") else {"attn_implementation": "eager"}
     model = automatic.from_config(config, **eager).eval()
-    # RWKV in transformers 5.17 mixes the rows of a batch in its steps: it computes rows × rows positions.
+    # RWKV in transformers 5.24 mixes the rows of a batch in its steps: it computes rows × rows positions.
     batch = 1 if kind == "rwkv" else BATCH
     ids = torch.randint(4, 90, (batch, TOKENS))
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
