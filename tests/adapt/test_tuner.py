@@ -11,6 +11,7 @@ pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 from llm_latency.adapt import tuner  # after the skip
+from llm_latency.adapt.contest import Contest
 from llm_latency.adapt.equivalence import Agreement
 from llm_latency.adapt.policy import Policy, load_policy, save_policy
 from llm_latency.adapt.prepared import Prepared
@@ -141,3 +142,21 @@ def test_an_encoder_has_nothing_to_generate() -> None:
     """A policy is for models that go on from their prompt."""
     with pytest.raises(UsageError, match="is an encoder"):
         tune("shape:bert-base", scenario=SMALL)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "setup_s", "name"),
+    [
+        ((0.9, 0.7, 1.05), 0.0, BASELINE),
+        ((0.9, None, None), 0.0, BASELINE),
+        ((0.5, 0.4, 0.6), 0.0, "static cache"),
+        ((0.5, 0.4, 0.6), 1e6, BASELINE),
+    ],
+)
+def test_a_strategy_is_used_where_its_whole_interval_is_better(
+    monkeypatch: pytest.MonkeyPatch, ratio: tuple[float, float | None, float | None], setup_s: float, name: str
+) -> None:
+    """With what it takes to set up, spread over the scenario's calls."""
+    monkeypatch.setattr(Contest, "ratio", lambda self, one, point: (1.0, 1.0, 1.0) if one == BASELINE else ratio)
+    monkeypatch.setattr(tuner._Searching, "setup_s", lambda self, one: setup_s)
+    assert [name] == [entry.strategy for entry in small().entries]

@@ -148,7 +148,12 @@ def test_a_fit_survives_its_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, "cannot be read"), ("", "is no fit of llm-latency"), ('{"schema": 9}', "has schema 9 and this version reads 1"), ("[1]", "no fit")],
+    [
+        (None, "cannot be read"),
+        ("", "is no fit of llm-latency"),
+        ('{"schema": 9}', "has schema 9 and this version reads 1"),
+        ("[1]", "no fit"),
+    ],
 )
 def test_a_file_that_is_no_fit_is_refused(tmp_path: Path, content: str | None, words: str) -> None:
     """And the message says how one is made."""

@@ -68,6 +68,19 @@ def test_intervals_come_from_held_out_errors(fitted: Fit) -> None:
     assert factor == pytest.approx(ttft.p50 / ttft.low, rel=1e-5)
 
 
+def test_each_way_beyond_doubles_the_interval(fitted: Fit) -> None:
+    """On a log scale: twice the half width for one, four times for two."""
+    (group,) = fitted.groups
+    phase = msgspec.structs.replace(group.prefill, errors=(0.1, -0.1, 0.1, -0.1))
+    found = Fit(groups=(msgspec.structs.replace(group, prefill=phase),), environment=fitted.environment)
+    cells = (asked(), asked(batch=3), asked(batch=3, prompt_tokens=600))
+    widths = []
+    for cell in cells:
+        ttft = predicted(found, cell, extrapolate=True).metrics["ttft"]
+        widths.append(math.log(ttft.high / ttft.p50))
+    assert [1, 2, 4] == pytest.approx([width / widths[0] for width in widths])
+
+
 def test_one_new_token_has_no_step(fitted: Fit) -> None:
     """Nor has a batch more tokens a row."""
     found = predicted(fitted, asked(new_tokens=1))
