@@ -24,7 +24,8 @@ def sweep_plot(found: Sweep, kind: str = "length", *, figure: Any = None) -> Any
     """Draw and return the matplotlib Figure; with `figure` there, and pyplot is not asked.
 
     - "length": ttft and tpot against the prompt's length, a line for each model, batch and setting, with intervals.
-    - "frontier": output throughput against batch, and against tpot, where what no other point of its model beats in both is joined.
+    - "frontier": output throughput against batch, and against tpot, where what no other point of its model beats in both
+      is joined.
 
     Raises UsageError for another kind, where there is nothing to draw, and where matplotlib is not installed.
     """
@@ -122,11 +123,11 @@ def _frontier(points: Points, axes: Sequence[Any]) -> None:
         steps = [(_center(m, "tpot"), rate) for (_, m), rate in zip(line, rates, strict=True)]
         known = [(1e3 * step, rate) for step, rate in steps if step is not None]
         axes[1].plot([step for step, _ in known], [rate for _, rate in known], linestyle="", **style)
-    line = {"color": TEXT_COLOUR, "linestyle": "--", "zorder": 0}
+    dashed: dict[str, Any] = {"color": TEXT_COLOUR, "linestyle": "--", "zorder": 0}
     for model in dict.fromkeys(cell.model for cell, _ in points):
         both = [(_center(m, "tpot"), _center(m, "output_throughput")) for cell, m in points if cell.model == model]
         best = frontier([(step, rate) for step, rate in both if step is not None and rate is not None])
-        axes[1].plot([1e3 * step for step, _ in best], [rate for _, rate in best], **line)
+        axes[1].plot([1e3 * step for step, _ in best], [rate for _, rate in best], **dashed)
     batches = sorted({cell.batch for cell, _ in points})
     axes[0].set_xticks(batches, [str(batch) for batch in batches])
     axes[0].set_xlabel("batch (rows)", color=TEXT_COLOUR)
