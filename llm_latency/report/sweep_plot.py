@@ -24,7 +24,7 @@ def sweep_plot(found: Sweep, kind: str = "length", *, figure: Any = None) -> Any
     """Draw and return the matplotlib Figure; with `figure` there, and pyplot is not asked.
 
     - "length": ttft and tpot against the prompt's length, a line for each model, batch and setting, with intervals.
-    - "frontier": output throughput against batch, and against tpot, where what no other point of its model beats in both
+    - "frontier": output throughput against batch, and against tpot, where what no other of its model beats in both
       is joined.
 
     Raises UsageError for another kind, where there is nothing to draw, and where matplotlib is not installed.
