@@ -25,8 +25,9 @@ TERMS: Mapping[str, tuple[str, Callable[[Cost], float]]] = {
 # those stay that a larger model has more of.
 _OF_MODELS = ("call", "layers", "weights")
 # A prefill writes its cache beside products that take far longer; in a step, attention's products are a read of it.
+# The order counts where two terms cannot be told apart: a row's step multiplies by each weight once, and reads it.
 PREFILL = ("call", "layers", "linear", "mixing", "weights", "loops")
-STEP = ("call", "layers", "linear", "weights", "cache", "loops")
+STEP = ("call", "layers", "weights", "cache", "linear", "loops")
 LEAST_POINTS = 3
 
 

@@ -55,6 +55,9 @@ def test_models_of_several_sizes_are_held_out_in_turn() -> None:
         )
     ).groups
     assert group.step is not None
+    # A row's steps cannot tell reading a weight from multiplying by it; what a step waits for is the read.
+    assert 1e-10 == pytest.approx(group.step.terms["weights"], rel=0.01)
+    assert "linear" not in group.step.terms
     assert {"length", "model"} == set(group.step.by)
     assert group.step.by["model"] < 0.01
     assert sizes == group.models
