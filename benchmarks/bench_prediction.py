@@ -1,10 +1,11 @@
-"""How well a fit predicts what it has not seen: lengths, sizes and a family that were held out, on one machine.
+"""How well a fit predicts what it has not seen: lengths, sizes and families that were held out, on one machine.
 
 One sweep is measured, kept and resumed in a folder. From it: a fit of one model's shorter lengths against lengths
-between them; fits of all sizes but one against that one; and a fit of GPT-2's sizes against a model of another family.
+between them; fits of all sizes but one against that one; and a fit of GPT-2's sizes against models of other families.
 Errors are mean absolute percentage errors (MAPE) of medians of own time, with the largest beside them.
+Medians of every cell go to results.csv beside the runs.
 
-python benchmarks/bench_prediction.py [--out FOLDER] [--rounds 3] [--quick]
+python benchmarks/bench_prediction.py [--out FOLDER] [--rounds 3] [--threads 1] [--quick]
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from llm_latency.predict.fit import Fit, fit
 from llm_latency.predict.folder import Folder
 from llm_latency.predict.prediction import predict
 from llm_latency.predict.sweep import Point, Step, Sweep, run_sweep
+from llm_latency.report.sweep import sweep_csv
 from llm_latency.workloads.described import architecture_of
 
 SIZES = ("shape:gpt2", "shape:gpt2-medium", "shape:gpt2-large")
-FAMILY = "shape:qwen2.5-0.5b"
+FAMILIES = ("shape:qwen2.5-0.5b", "shape:llama-3.2-1b")
 FITTED, BETWEEN = (16, 64, 128, 256, 512), (32, 96, 192, 384)
 SHORT = (16, 48, 128)
 NEW_TOKENS = 16
@@ -33,13 +35,16 @@ NEW_TOKENS = 16
 def main() -> None:
     """Measure what is missing, then print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("docs/measurements/prediction"))
+    parser.add_argument("--out", type=Path, default=Path("build/prediction"))
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="the tiny shape only, into a temporary folder")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) if given.quick else given.out
-        found = run_sweep(grid(quick=given.quick), Folder(out), rounds=given.rounds, repeat=1, on_progress=tell)
+        cells = grid(threads=given.threads, quick=given.quick)
+        found = run_sweep(cells, Folder(out), rounds=given.rounds, repeat=1, on_progress=tell)
+        (out / "results.csv").write_bytes(sweep_csv(found))
     print("\n".join(report(found, quick=given.quick)))
 
 
@@ -49,13 +54,13 @@ def tell(step: Step) -> None:
         print(f"{step.done} of {step.of} turns, {step.left_s or math.nan:.0f} s left", flush=True)
 
 
-def grid(*, quick: bool) -> list[Cell]:
-    """All lengths of the smallest model, the short ones of the others, on one thread."""
+def grid(*, threads: int, quick: bool) -> list[Cell]:
+    """All lengths of the smallest model, the short ones of the others, on so many threads."""
     lengths = {("shape:gpt2-tiny" if quick else SIZES[0]): FITTED + BETWEEN}
-    lengths |= {} if quick else dict.fromkeys((*SIZES[1:], FAMILY), SHORT)
+    lengths |= {} if quick else dict.fromkeys((*SIZES[1:], *FAMILIES), SHORT)
     lengths |= {} if quick else {SIZES[0]: tuple(sorted({*FITTED, *BETWEEN, *SHORT}))}
     return [
-        Cell(model=model, prompt_tokens=length, new_tokens=NEW_TOKENS, dtype="float32", threads=1)
+        Cell(model=model, prompt_tokens=length, new_tokens=NEW_TOKENS, dtype="float32", threads=threads)
         for model, several in lengths.items()
         for length in several
     ]
@@ -78,13 +83,14 @@ def report(found: Sweep, *, quick: bool) -> Iterator[str]:
             lambda cell, others=others: cell.model in others and cell.prompt_tokens in SHORT,
             _is(size, SHORT),
         )
-    yield row(
-        "three sizes of GPT-2",
-        FAMILY.removeprefix("shape:"),
-        found,
-        lambda cell: cell.model in SIZES and cell.prompt_tokens in SHORT,
-        _is(FAMILY, SHORT),
-    )
+    for name in FAMILIES:
+        yield row(
+            "three sizes of GPT-2",
+            name.removeprefix("shape:"),
+            found,
+            lambda cell: cell.model in SIZES and cell.prompt_tokens in SHORT,
+            _is(name, SHORT),
+        )
 
 
 def _is(model: str, lengths: Sequence[int]) -> Callable[[Cell], bool]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from llm_latency.core.cost import Architecture, Stack
+from llm_latency.core.cost import Architecture, Matrices, Stack
 from llm_latency.errors import UsageError
 
 Config = Mapping[str, Any]
@@ -15,6 +15,8 @@ _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_exp
 # Decoders whose MLP has a gate: three matrices instead of two.
 _GATED = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi3", "olmo2", "granite", "smollm3")
 _PLAIN = ("gpt2", "gpt_neo", "gpt_neox", "gptj", "opt", "bloom", "phi", "starcoder2", "gpt_bigcode")
+# Decoders whose layers store a matrix the other way round: a row for each number that goes in (Conv1D).
+_TRANSPOSED = ("gpt2",)
 _BARTS = ("bart", "mbart", "marian", "pegasus", "m2m_100")
 
 
@@ -67,7 +69,7 @@ def _decoder(config: Config) -> Architecture:
     groups = 1 if config.get("multi_query") else _count(config, "num_key_value_heads", default=heads)
     inner = _count(config, "intermediate_size", "n_inner", "ffn_dim", default=4 * width)
     query, key = heads * head_size, groups * head_size
-    matrices = 3 if kind in _GATED else 2
+    own = (*_attention(width, query, key), *_mlp(width, inner, gated=kind in _GATED))
     embedding = _count(config, "word_embed_proj_dim", default=width) if kind == "opt" else width
     window = _count(config, "sliding_window", default=0)
     types = config.get("layer_types") or layers * ("sliding_attention",)
@@ -75,16 +77,29 @@ def _decoder(config: Config) -> Architecture:
         name=kind,
         decoder=Stack(
             layers=layers,
-            weights=2 * width * query + 2 * width * key + matrices * width * inner,
+            weights=Matrices.of(*(shape[::-1] if kind in _TRANSPOSED else shape for shape in own)),
             query=query,
             key=key,
             sliding=list(types).count("sliding_attention") if window else 0,
             window=window,
         ),
-        head=embedding * _count(config, "vocab_size"),
-        ends=0 if embedding == width else 2 * embedding * width,
+        head=_head(config, embedding),
+        ends=Matrices() if embedding == width else Matrices.of((embedding, width), (width, embedding)),
         context=_context(config),
     )
+
+
+def _attention(width: int, query: int, key: int) -> tuple[tuple[int, int], ...]:
+    """Queries, keys and values as one matrix, and the way out: a row for each number that comes out."""
+    return (query + 2 * key, width), (width, query)
+
+
+def _mlp(width: int, inner: int, *, gated: bool = False) -> tuple[tuple[int, int], ...]:
+    return (2 * inner if gated else inner, width), (width, inner)
+
+
+def _head(config: Config, width: int) -> Matrices:
+    return Matrices.of((_count(config, "vocab_size"), width))
 
 
 def _context(config: Config) -> int | None:
@@ -106,14 +121,14 @@ def _mamba(config: Config) -> Architecture:
         name=config["model_type"],
         decoder=Stack(
             layers=_count(config, "num_hidden_layers"),
-            weights=2 * width * inner + inner * (rank + 2 * state) + rank * inner + inner * width,
+            weights=Matrices.of((2 * inner, width), (rank + 2 * state, inner), (inner, rank), (width, inner)),
             state=inner * (state + kernel),
             scan=2 * inner * state + channel,
             edge=(kernel - 1) * channel,
             step_edge=channel,
             loops=True,
         ),
-        head=width * _count(config, "vocab_size"),
+        head=_head(config, width),
     )
 
 
@@ -126,11 +141,11 @@ def _rwkv(config: Config) -> Architecture:
         name=config["model_type"],
         decoder=Stack(
             layers=_count(config, "num_hidden_layers"),
-            weights=4 * width * mixing + 2 * width * inner + width * width,
+            weights=Matrices.of(*_attention(width, mixing, mixing), *_mlp(width, inner), (width, width)),
             state=2 * width + 3 * mixing,
             loops=True,
         ),
-        head=width * _count(config, "vocab_size"),
+        head=_head(config, width),
     )
 
 
@@ -142,10 +157,10 @@ def _encoder(config: Config) -> Architecture:
         name=config["model_type"],
         encoder=Stack(
             layers=_count(config, "num_hidden_layers", "n_layers"),
-            weights=4 * width * width + 2 * width * inner,
+            weights=Matrices.of(*_attention(width, width, width), *_mlp(width, inner)),
             query=width,
         ),
-        head=0 if config["model_type"] == "distilbert" else width * width,
+        head=Matrices() if config["model_type"] == "distilbert" else Matrices.of((width, width)),
         context=_context(config),
     )
 
@@ -153,7 +168,7 @@ def _encoder(config: Config) -> Architecture:
 def _t5(config: Config) -> Architecture:
     width, heads, head_size = (_count(config, name) for name in ("d_model", "num_heads", "d_kv"))
     is_gated = str(config.get("feed_forward_proj", "relu")).startswith("gated")
-    mlp = (3 if is_gated else 2) * width * _count(config, "d_ff")
+    mlp = Matrices.of(*_mlp(width, _count(config, "d_ff"), gated=is_gated))
     layers = _count(config, "num_layers", "num_hidden_layers")
     return _pair(
         config,
@@ -167,14 +182,14 @@ def _bart(config: Config) -> Architecture:
     width = _count(config, "d_model")
     sides = ("encoder", "decoder")
     layers = tuple(_count(config, f"{side}_layers") for side in sides)
-    mlps = tuple(2 * width * _count(config, f"{side}_ffn_dim") for side in sides)
+    mlps = tuple(Matrices.of(*_mlp(width, _count(config, f"{side}_ffn_dim"))) for side in sides)
     return _pair(config, layers=layers, query=width, mlps=mlps)
 
 
-def _pair(config: Config, *, layers: tuple[int, ...], query: int, mlps: tuple[int, ...]) -> Architecture:
+def _pair(config: Config, *, layers: tuple[int, ...], query: int, mlps: tuple[Matrices, ...]) -> Architecture:
     """An encoder, and a decoder that looks at it: keys and values of the source are made once."""
     width = _count(config, "d_model")
-    own = 4 * width * query
+    own = Matrices.of(*_attention(width, query, query))
     return Architecture(
         name=config["model_type"],
         encoder=Stack(layers=layers[0], weights=own + mlps[0], query=query),
@@ -183,10 +198,10 @@ def _pair(config: Config, *, layers: tuple[int, ...], query: int, mlps: tuple[in
             weights=own + mlps[1],
             query=query,
             key=query,
-            cross=2 * width * query,
-            source=2 * width * query,
+            cross=Matrices.of((query, width), (width, query)),
+            source=Matrices.of((2 * query, width)),
         ),
-        head=width * _count(config, "vocab_size"),
+        head=_head(config, width),
         context=_context(config),
     )
 

@@ -15,7 +15,7 @@ from llm_latency.core.measurement import Measurement
 from llm_latency.core.stats import quantile
 from llm_latency.errors import UsageError
 from llm_latency.predict.cell import Cell
-from llm_latency.predict.phase import PREFILL, STEP, Observed, Phase, fit_phase
+from llm_latency.predict.phase import PREFILL, STEP, STEP_ON_CPU, Observed, Phase, fit_phase
 from llm_latency.predict.sweep import Sweep
 from llm_latency.workloads.described import architecture_of
 
@@ -132,11 +132,12 @@ def _group(setting: Setting, points: list[tuple[Cell, Measurement, Architecture]
                 cell.prompt_tokens, index=(cell.new_tokens or 0) // 2, batch=cell.batch, width=width
             )
             steps.append(where(cost=middle, seconds=seconds))
+    on_device = STEP_ON_CPU if setting.device in (None, "cpu") else STEP
     shares = {name: [one for _, m, _ in points if (one := _middle(m, name)) is not None] for name in ("mfu", "mbu")}
     return Group(
         setting=setting,
         prefill=fit_phase(prefills, name="the prefill", terms=PREFILL),
-        step=fit_phase(steps, name="a step", terms=STEP) if steps else None,
+        step=fit_phase(steps, name="a step", terms=on_device) if steps else None,
         spans={
             "prompt_tokens": _span(cell.prompt_tokens for cell, _, _ in points),
             "new_tokens": _span(cell.new_tokens or 0 for cell, _, _ in points),

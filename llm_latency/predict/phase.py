@@ -18,16 +18,19 @@ TERMS: Mapping[str, tuple[str, Callable[[Cost], float]]] = {
     "linear": ("multiplying by weights", lambda cost: float(cost.linear_flops)),
     "mixing": ("attention's products", lambda cost: float(cost.mixing_flops)),
     "weights": ("reading weights", lambda cost: float(cost.weight_bytes)),
+    "rows": ("reading weights", lambda cost: float(cost.weight_rows)),
     "cache": ("reading the cache", lambda cost: float(cost.cache_bytes)),
     "loops": ("the recurrence's turns", lambda cost: float(cost.loops)),
 }
-# Terms that are one number for each model. Of one model they say the same, and two models cannot tell three apart; then
-# those stay that a larger model has more of.
-_OF_MODELS = ("call", "layers", "weights")
+# Terms that are one number for each model: as many models tell as many apart, and these are taken first. Of one model
+# they all say the same.
+_OF_MODELS = ("weights", "rows", "layers", "call")
 # A prefill writes its cache beside products that take far longer; in a step, attention's products are a read of it.
 # The order counts where two terms cannot be told apart: a row's step multiplies by each weight once, and reads it.
 PREFILL = ("call", "layers", "linear", "mixing", "weights", "loops")
 STEP = ("call", "layers", "weights", "cache", "linear", "loops")
+# A core reads a matrix row by row and starts anew with each, which short rows show; a GPU's many readers do not.
+STEP_ON_CPU = ("rows", *STEP)
 LEAST_POINTS = 3
 
 
@@ -66,6 +69,14 @@ class Phase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def seconds(self, cost: Cost) -> dict[str, float]:
         """Seconds of each term."""
         return {name: rate * TERMS[name][1](cost) for name, rate in self.terms.items()}
+
+
+def in_words(terms: Mapping[str, float]) -> dict[str, float]:
+    """Seconds of each term as seconds of what a reader calls them, the longest first."""
+    found: dict[str, float] = {}
+    for name, seconds in terms.items():
+        found[TERMS[name][0]] = found.get(TERMS[name][0], 0.0) + seconds
+    return dict(sorted(found.items(), key=lambda one: -one[1]))
 
 
 def fit_phase(points: Sequence[Observed], *, name: str, terms: Sequence[str]) -> Phase:
@@ -116,7 +127,7 @@ def _solved(points: Sequence[Observed], names: Sequence[str]) -> dict[str, float
     from scipy.optimize import nnls  # type: ignore[import-untyped] # scipy has no types
 
     models = len({point.model for point in points})
-    told_apart = {1: ("call",), 2: ("layers", "weights")}.get(models, _OF_MODELS)
+    told_apart = ["call"] if models == 1 else [name for name in _OF_MODELS if name in names][:models]
     seconds = np.array([point.seconds for point in points])
     columns: dict[str, Any] = {}
     for name in names:
@@ -130,7 +141,8 @@ def _solved(points: Sequence[Observed], names: Sequence[str]) -> dict[str, float
     scales = {name: float(np.max(column)) for name, column in columns.items()}
     table = np.stack([columns[name] / scales[name] / seconds for name in columns], axis=1)
     found, _ = nnls(table, np.ones(len(points)))
-    return {name: float(value) / scales[name] for name, value in zip(columns, found, strict=True) if value > 0}
+    least = 1e-6 * float(np.max(found))  # the rest of rounding
+    return {name: float(value) / scales[name] for name, value in zip(columns, found, strict=True) if value > least}
 
 
 def _is_multiple(column: Sequence[float], other: Sequence[float]) -> bool:

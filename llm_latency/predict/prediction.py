@@ -13,7 +13,7 @@ from llm_latency.errors import UsageError
 from llm_latency.predict.cell import Cell, check_length
 from llm_latency.predict.fit import RECURRENT, Fit, Group, Span, width_of
 from llm_latency.predict.hardware import Hardware
-from llm_latency.predict.phase import TERMS, Phase
+from llm_latency.predict.phase import Phase, in_words
 
 SCHEMA = 1
 LEVEL = 0.95
@@ -262,5 +262,5 @@ def _sentence(prefill: Mapping[str, float], decode: Mapping[str, float]) -> str:
     whole, own = _total(prefill) + _total(decode), _total(phases[name])
     if not whole:
         return "nothing takes any time"
-    term = max(phases[name], key=phases[name].__getitem__)
-    return f"{name} takes {own / whole:.0%} of the time, {phases[name][term] / own:.0%} of it {TERMS[term][0]}"
+    what, seconds = next(iter(in_words(phases[name]).items()))
+    return f"{name} takes {own / whole:.0%} of the time, {seconds / own:.0%} of it {what}"

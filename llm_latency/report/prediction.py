@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from llm_latency.core.units import show
 from llm_latency.predict.fit import Fit, Group
-from llm_latency.predict.phase import TERMS, Phase
+from llm_latency.predict.phase import TERMS, Phase, in_words
 from llm_latency.predict.prediction import Prediction
 from llm_latency.report.text import LEAST_WIDTH, aligned, joined, wrapped
 
@@ -53,7 +53,7 @@ def _term(name: str, rate: float) -> str:
     if name in _RATES:
         _, scale, unit = _RATES[name]
         return f"{what} at {1 / rate / scale:,.3g} {unit}"
-    each = {"call": "", "layers": " a layer", "loops": " a turn"}[name]
+    each = {"call": "", "layers": " a layer", "rows": " a row", "loops": " a turn"}[name]
     return f"{show(rate, 's')}{each} ({what})"
 
 
@@ -93,7 +93,7 @@ def _terms(found: Prediction) -> Iterator[str]:
     rows = [("phase", "time", "goes to")]
     for phase, terms in found.terms.items():
         whole = sum(terms.values())
-        shares = sorted(terms.items(), key=lambda term: -term[1])
-        words = ", ".join(f"{TERMS[name][0]} {seconds / whole:.0%}" for name, seconds in shares if whole and seconds)
+        shares = in_words(terms).items()
+        words = ", ".join(f"{what} {seconds / whole:.0%}" for what, seconds in shares if whole and seconds)
         rows.append((phase, show(whole, "s"), words.replace("%", " %")))
     yield from aligned(rows, words=(0, 2))

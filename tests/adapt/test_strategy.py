@@ -10,8 +10,8 @@ from llm_latency.adapt.strategy import BASELINE, MOST, Strategy, candidates, cho
 from llm_latency.core.cost import Architecture, Stack
 from llm_latency.errors import UsageError
 
-DECODER = Architecture(name="gpt2", decoder=Stack(layers=12, weights=1))
-RECURRENT = Architecture(name="mamba", decoder=Stack(layers=12, weights=1, loops=True))
+DECODER = Architecture(name="gpt2", decoder=Stack(layers=12))
+RECURRENT = Architecture(name="mamba", decoder=Stack(layers=12, loops=True))
 
 
 def names(**fields: Any) -> list[str]:

@@ -115,6 +115,31 @@ def test_flops_are_those_that_torch_counts(kind: str) -> None:
     ]
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_rows_are_those_of_the_models_own_matrices(kind: str) -> None:
+    """A linear layer has a row for each number that comes out, GPT-2's Conv1D one for each that goes in."""
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    config = transformers.AutoConfig.for_model(kind, **CONFIGS[kind], vocab_size=100)
+    read = read_architecture(config.to_dict())
+    automatic = {
+        "decoder": transformers.AutoModelForCausalLM,
+        "encoder": transformers.AutoModel,
+        "encoder-decoder": transformers.AutoModelForSeq2SeqLM,
+    }[read.kind]
+    with torch.device("meta"):
+        modules = automatic.from_config(config).modules()
+    matrices = [
+        module.weight.shape
+        for module in modules
+        if isinstance(module, torch.nn.Linear) or type(module).__name__ == "Conv1D"
+    ]
+    assert sum(rows for rows, _ in matrices) == read.prefill(1).weight_rows
+    assert sum(rows * length for rows, length in matrices) == read.size
+
+
 @pytest.mark.parametrize("field", ["num_local_experts", "num_experts", "n_routed_experts"])
 def test_a_mixture_of_experts_is_refused_in_words(field: str) -> None:
     """What it computes depends on where tokens are routed."""

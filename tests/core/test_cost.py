@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from llm_latency.core.cost import Architecture, Cost, Stack
+from llm_latency.core.cost import Architecture, Cost, Matrices, Stack
 
-DECODER = Architecture(name="d", decoder=Stack(layers=3, weights=50, query=8, key=4), head=70)
-ENCODER = Architecture(name="e", encoder=Stack(layers=2, weights=30, query=6), head=11)
+FIFTY, SEVENTY = Matrices(50, 5), Matrices(70, 7)
+DECODER = Architecture(name="d", decoder=Stack(layers=3, weights=FIFTY, query=8, key=4), head=SEVENTY)
+ENCODER = Architecture(name="e", encoder=Stack(layers=2, weights=Matrices(30), query=6), head=Matrices(11))
 PAIR = Architecture(
     name="p",
-    encoder=Stack(layers=2, weights=30, query=6),
-    decoder=Stack(layers=3, weights=40, query=6, key=6, cross=10, source=20),
-    head=70,
+    encoder=Stack(layers=2, weights=Matrices(30, 3), query=6),
+    decoder=Stack(layers=3, weights=Matrices(40, 4), query=6, key=6, cross=Matrices(10, 2), source=Matrices(20, 1)),
+    head=SEVENTY,
 )
 
 
@@ -23,6 +24,7 @@ def test_a_prefill_computes_every_layer_for_every_position_and_the_head_once_a_r
     assert 4 * 2 * 3 * 8 * 5 * 5 == cost.mixing_flops
     assert cost.linear_flops + cost.mixing_flops == cost.flops
     assert 4 * (3 * 50 + 70) == cost.weight_bytes == 4 * DECODER.size
+    assert 3 * 5 + 7 == cost.weight_rows
     assert 2 * 4 * 2 * 3 * 4 * 5 == cost.cache_bytes
     assert (3, 0) == (cost.layers, cost.loops)
 
@@ -57,20 +59,19 @@ def test_a_pair_reads_the_source_once_and_looks_at_it_in_every_step() -> None:
     assert 2 * 2 * (3 * (40 + 10) + 70) == step.linear_flops
     assert 4 * 2 * 3 * 6 * (2 + 5) == step.mixing_flops
     assert 4 * (3 * 50 + 70) == step.weight_bytes
+    assert (2 * 3 + 3 * (4 + 2 + 1) + 7, 3 * (4 + 2) + 7) == (prefill.weight_rows, step.weight_rows)
 
 
 @pytest.mark.parametrize(("context", "seen"), [(3, 3 * 3), (10, 10 + 2 * 4)])
 def test_sliding_layers_look_back_their_window_only(context: int, seen: int) -> None:
     """Two of three layers see four positions at most."""
-    stack = Stack(layers=3, weights=1, query=8, key=8, sliding=2, window=4)
+    stack = Stack(layers=3, query=8, key=8, sliding=2, window=4)
     assert 4 * 8 * seen == stack.step(context=context, batch=1, width=4).mixing_flops
 
 
 def test_a_recurrence_costs_the_same_at_every_length_and_goes_token_by_token() -> None:
     """Its loops are layers × tokens; the edges of its convolutions come once a row and layer."""
-    model = Architecture(
-        name="r", decoder=Stack(layers=2, weights=5, state=7, scan=3, edge=10, step_edge=1, loops=True)
-    )
+    model = Architecture(name="r", decoder=Stack(layers=2, state=7, scan=3, edge=10, step_edge=1, loops=True))
     prefill = model.prefill(6, batch=3)
     assert 2 * 3 * (6 * 3 + 10) == prefill.mixing_flops
     assert (2, 12) == (prefill.layers, prefill.loops)
@@ -80,9 +81,14 @@ def test_a_recurrence_costs_the_same_at_every_length_and_goes_token_by_token() -
 
 def test_weights_at_the_ends_meet_every_position() -> None:
     """As OPT's projections between its embedding and its layers do."""
-    model = Architecture(name="o", decoder=Stack(layers=1, weights=10), ends=4, head=3)
+    model = Architecture(name="o", decoder=Stack(layers=1, weights=Matrices(10)), ends=Matrices(4), head=Matrices(3))
     assert 2 * 2 * (5 * 14 + 3) == model.prefill(5, batch=2).linear_flops
     assert 17 == model.size
+
+
+def test_matrices_are_counted_by_their_shapes() -> None:
+    """Three rows of four and one of five."""
+    assert Matrices(17, 4) == Matrices.of((3, 4), (1, 5)) == Matrices.of((3, 4)) + Matrices.of((1, 5))
 
 
 def test_costs_add_up() -> None:

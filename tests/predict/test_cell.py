@@ -8,9 +8,9 @@ from llm_latency.core.cost import Architecture, Stack
 from llm_latency.errors import UsageError
 from llm_latency.predict.cell import Cell, grid
 
-DECODER = Architecture(name="d", decoder=Stack(layers=1, weights=1), context=100)
-ENCODER = Architecture(name="e", encoder=Stack(layers=1, weights=1), context=100)
-PAIR = Architecture(name="p", encoder=Stack(layers=1, weights=1), decoder=Stack(layers=1, weights=1), context=100)
+DECODER = Architecture(name="d", decoder=Stack(layers=1), context=100)
+ENCODER = Architecture(name="e", encoder=Stack(layers=1), context=100)
+PAIR = Architecture(name="p", encoder=Stack(layers=1), decoder=Stack(layers=1), context=100)
 
 
 def test_a_grid_has_every_combination_once() -> None:

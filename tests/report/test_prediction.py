@@ -46,6 +46,22 @@ def test_a_prediction_begins_with_its_sentence(fitted: object) -> None:
     assert "mean error of held-out points: prefill 0.0 % by length; step 0.0 % by length" in text
 
 
+def test_two_terms_of_one_thing_are_one_share() -> None:
+    """Weights are read by the byte and by the row."""
+    points = [cell for size in ("shape:gpt2", "shape:gpt2-medium") for cell in cells(size)]
+    found = fit(
+        synthetic(
+            points,
+            prefill=lambda cost: cost.linear_flops / 5e10,
+            step=lambda cost: 1e-7 * cost.weight_rows + cost.weight_bytes / 2e10,
+        )
+    )
+    assert "step: 100 ns a row (reading weights) + reading weights at 20 GB/s\n" in fit_table(found)
+    cell = Cell(model="shape:gpt2", prompt_tokens=100, new_tokens=24)
+    text = prediction_table(predict(found, architecture_of(cell.model), cell))
+    assert "reading weights 100 %" in text
+
+
 def test_what_goes_beyond_the_points_is_said(fitted: object) -> None:
     """Each on a line of its own."""
     cell = Cell(model="shape:gpt2-tiny", prompt_tokens=900, new_tokens=12, batch=8)
