@@ -73,6 +73,11 @@ class Prepared:
         inputs["attention_mask"] = torch.cat([mask.new_zeros((rows, added)), mask], dim=1)
         return inputs, added
 
+    @property
+    def models(self) -> tuple[Any, ...]:
+        """What it keeps in memory: its weights, and those of the model that guesses."""
+        return (self.model,) if self.assistant is None else (self.model, self.assistant)
+
     @contextmanager
     def _threads(self) -> Iterator[list[Any]]:
         """Set torch's threads for the call, and others behind the first token, by a processor that leaves scores be."""

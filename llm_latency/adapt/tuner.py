@@ -19,7 +19,7 @@ from llm_latency.core.trace import Trace
 from llm_latency.errors import UsageError
 from llm_latency.record.machine import available_cores, memory_room
 from llm_latency.record.timed import timed
-from llm_latency.workloads.loaded import LoadedModel
+from llm_latency.workloads.loaded import LoadedModel, held_bytes
 from llm_latency.workloads.prompts import token_ids
 from llm_latency.workloads.scenarios import Scenario, find_scenario
 from llm_latency.workloads.shapes import RANDOM
@@ -142,6 +142,7 @@ class _Searching:
         self.excluded: dict[str, str] = {}
         self.agreements: dict[str, Agreement] = {}
         self._contest: Contest | None = None
+        self._held: dict[str, int] = {}
         self._begin, self._seconds, self._on_progress = begin, seconds, on_progress
 
     def tell(self, stage: str) -> None:
@@ -220,7 +221,14 @@ class _Searching:
         new = self.case.new_tokens
         with timed(strategy) as block:
             self.ready[strategy].generate(inputs, max_new_tokens=new, min_new_tokens=new, do_sample=False)
-        return block.measurement.traces[0]
+        return block.measurement.traces[0].apart_from(self._beside_bytes(strategy))
+
+    def _beside_bytes(self, name: str) -> int:
+        """Bytes that are held for other strategies than this one, which alone would not need them."""
+        if name not in self._held:
+            every = [model for one in self.ready.values() for model in one.models]
+            self._held[name] = held_bytes(*every) - held_bytes(*self.ready[name].models)
+        return self._held[name]
 
     def _inputs(self, point: Point, index: int) -> dict[str, Any]:
         import torch

@@ -158,6 +158,15 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         """Time from one instant to another, with the pauses between them taken out."""
         return elapsed_ns(self.pauses, start_ns, stop_ns)
 
+    def apart_from(self, held_bytes: int) -> Trace:
+        """The trace less memory that was held all the while for something else, such as another model."""
+
+        def less(peaks: dict[str, int] | None) -> dict[str, int] | None:
+            return peaks and {name: max(0, value - held_bytes) for name, value in peaks.items()}
+
+        requests = tuple(msgspec.structs.replace(one, peak_bytes=less(one.peak_bytes)) for one in self.requests)
+        return msgspec.structs.replace(self, requests=requests, peak_bytes=less(self.peak_bytes))
+
     def asked_work(self) -> tuple[tuple[object, ...], ...]:
         """What each request was asked to do; two calls that differ here did unequal work."""
         return tuple((r.kind, r.rows, r.prompt_tokens, r.cached_tokens or 0) for r in self.requests)

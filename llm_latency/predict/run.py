@@ -21,6 +21,7 @@ from llm_latency.record.exhausted import is_exhausted
 from llm_latency.record.machine import memory_room
 from llm_latency.record.measure import measure
 from llm_latency.workloads.described import architecture_of
+from llm_latency.workloads.loaded import held_bytes
 from llm_latency.workloads.target import load, load_model
 
 NO_MEMORY, FAILED, LOST = "out of memory", "failed", "lost"
@@ -52,6 +53,10 @@ class Loader(Protocol):
         """A call of the cell's model with fresh inputs, and the facts of its workload."""
         ...
 
+    def beside(self, cell: Cell) -> int:
+        """Bytes that are held for other cells' models."""
+        ...
+
 
 class Shelf:
     """The models that this process has loaded last, as many as memory has room for."""
@@ -72,6 +77,10 @@ class Shelf:
         self._models[cell.holding] = loaded
         workload = load(cell.model, settings=cell.settings, model=loaded)
         return workload.call, dict(workload.facts)
+
+    def beside(self, cell: Cell) -> int:
+        """Bytes of the other models on the shelf."""
+        return held_bytes(*(loaded.model for holding, loaded in self._models.items() if holding != cell.holding))
 
     def clear(self) -> None:
         """Let all models go."""
@@ -125,6 +134,8 @@ def run_cell(cell: Cell, *, turn: int, repeat: int, shelf: Loader | None = None)
         call, facts = place.call(cell)
         warmup = 2 if turn == 0 else 1
         found = measure(call, name=cell.key, repeat=warmup + repeat, warmup=0, workload=facts)
+        held = place.beside(cell)
+        traces = tuple(trace.apart_from(held) for trace in found.traces)
     except Exception as error:
         problem = NO_MEMORY if is_exhausted(error) else FAILED
         if problem == NO_MEMORY:
@@ -132,6 +143,6 @@ def run_cell(cell: Cell, *, turn: int, repeat: int, shelf: Loader | None = None)
         first = str(error).partition("\n")[0]
         words = first if isinstance(error, LLMLatencyError | MemoryError) else f"{type(error).__name__}: {first}"
         return Outcome(cell=cell, turn=turn, seconds=after(), problem=problem, words=words)
-    before, counted = found.traces[:warmup], found.traces[warmup:]
+    before, counted = traces[:warmup], traces[warmup:]
     kept = msgspec.structs.replace(found, cold=before[0], warmup=before[1:], traces=counted)
     return Outcome(cell=cell, turn=turn, seconds=after(), measurement=msgspec.Raw(to_json(kept)))

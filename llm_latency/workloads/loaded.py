@@ -47,6 +47,18 @@ class LoadedModel:
         return frozenset(int(one) for one in [*listed, *spoken] if one is not None)
 
 
+def held_bytes(*models: Any) -> int:
+    """Bytes that the models' tensors take, packed ones included; what they share counts once."""
+    import torch
+
+    tensors: list[Any] = []
+    for model in models:
+        for value in model.state_dict(keep_vars=True).values():
+            tensors += [one for one in (value if isinstance(value, tuple) else (value,)) if torch.is_tensor(one)]
+    stores = [tensor.untyped_storage() for tensor in tensors]
+    return sum({store.data_ptr(): store.nbytes() for store in stores}.values())
+
+
 def context_of(model: Any) -> int | None:
     """The most positions that a transformers model can look at; None where it has no such limit.
 

@@ -97,6 +97,14 @@ def test_times_are_no_part_of_the_work() -> None:
     assert (first.asked_work(), first.done_work()) == (second.asked_work(), second.done_work())
 
 
+def test_memory_for_something_else_is_taken_off() -> None:
+    """Of the call and of its requests, never below nothing; what is not known stays so."""
+    held = msgspec.structs.replace(trace(request(peak_bytes={"rss": 50}), request()), peak_bytes={"rss": 100})
+    apart = held.apart_from(60)
+    assert ({"rss": 40}, [{"rss": 0}, None]) == (apart.peak_bytes, [one.peak_bytes for one in apart.requests])
+    assert held == held.apart_from(0)
+
+
 def test_a_trace_cannot_be_changed() -> None:
     """What was recorded stays."""
     with pytest.raises(AttributeError):

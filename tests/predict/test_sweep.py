@@ -24,6 +24,7 @@ class Scripted:
 
     def __init__(self, **raises: BaseException) -> None:
         self.asked: list[int] = []
+        self.held = 0
         self.raises = {int(length.removeprefix("at_")): error for length, error in raises.items()}
 
     def call(self, cell: Cell) -> tuple[Callable[[], object], dict[str, Any]]:
@@ -36,6 +37,10 @@ class Scripted:
             yield from "abc"
 
         return stream, {"device": "cpu"}
+
+    def beside(self, cell: Cell) -> int:
+        """What other models hold."""
+        return self.held
 
 
 def run(path: Path, shelf: Scripted | None = None, **options: Any) -> Sweep:
@@ -245,3 +250,19 @@ def test_memory_that_weights_alone_would_fill_is_not_asked_for(monkeypatch: pyte
     outcome = run_cell(Cell(model="shape:gpt3-175b", prompt_tokens=8, new_tokens=2), turn=0, repeat=1)
     assert NO_MEMORY == outcome.problem
     assert "weights and cache need 650 GiB and 1.00 GiB are free" == outcome.words
+
+
+def test_memory_of_other_models_is_not_a_cells_own() -> None:
+    """They are only kept for the turns to come."""
+    shelf = Scripted()
+    shelf.held = 1 << 20
+    whole = run_cell(CELLS[0], turn=0, repeat=1, shelf=Scripted()).measured()
+    less = run_cell(CELLS[0], turn=0, repeat=1, shelf=shelf).measured()
+    assert whole is not None and less is not None
+    if not whole.sample("peak_memory").values:
+        pytest.skip("this system tells no peak memory")
+    shelf.held = 1 << 60
+    nothing = run_cell(CELLS[0], turn=0, repeat=1, shelf=shelf).measured()
+    assert nothing is not None
+    assert (0.0,) == nothing.sample("peak_memory").values
+    assert less.sample("peak_memory").values < whole.sample("peak_memory").values

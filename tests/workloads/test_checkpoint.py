@@ -11,7 +11,7 @@ import pytest
 
 from llm_latency.errors import TargetError, UsageError
 from llm_latency.workloads.checkpoint import kind_of, load_checkpoint
-from llm_latency.workloads.loaded import LoadedModel, context_of
+from llm_latency.workloads.loaded import LoadedModel, context_of, held_bytes
 
 torch = pytest.importorskip("torch", reason="models need it: pip install -e '.[all,dev]'")
 transformers = pytest.importorskip("transformers", reason="models need it: pip install -e '.[all,dev]'")
@@ -36,6 +36,15 @@ def test_a_saved_decoder_comes_back_with_its_weights_and_tokenizer(tiny: LoadedM
         loaded.notes,
     )
     assert ("left", False) == (loaded.tokenizer.padding_side, loaded.model.training)
+
+
+@pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated")
+def test_what_models_hold_is_counted_once(tiny: LoadedModel) -> None:
+    """198,400 float32 numbers with the tied head in them, however often the model is named; packed int8 too."""
+    assert 4 * 198_400 == held_bytes(tiny.model) == held_bytes(tiny.model, tiny.model)
+    line = torch.nn.Sequential(torch.nn.Linear(64, 32, bias=False))
+    packed = torch.ao.quantization.quantize_dynamic(line, {torch.nn.Linear}, dtype=torch.qint8)
+    assert (4 * 64 * 32, 64 * 32) == (held_bytes(line), held_bytes(packed))
 
 
 def test_a_real_encoder_understands_what_it_reads(minilm_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
