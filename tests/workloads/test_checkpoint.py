@@ -38,7 +38,7 @@ def test_a_saved_decoder_comes_back_with_its_weights_and_tokenizer(tiny: LoadedM
     assert ("left", False) == (loaded.tokenizer.padding_side, loaded.model.training)
 
 
-@pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated")
+@pytest.mark.filterwarnings("ignore")
 def test_what_models_hold_is_counted_once(tiny: LoadedModel) -> None:
     """198,400 float32 numbers with the tied head in them, however often the model is named; packed int8 too."""
     assert 4 * 198_400 == held_bytes(tiny.model) == held_bytes(tiny.model, tiny.model)
