@@ -53,21 +53,41 @@ class Contest:
         self.left = {point: list(names) for point in points}
         self.traces: dict[tuple[str, Point], list[Trace]] = {}
         self.first_s: dict[str, float] = {}
+        self._last_s: dict[tuple[str, Point], float] = {}
         self.failed: dict[str, str] = {}
         self.rounds = 0
         self._runner, self._objective = runner, objective
         self._random = random.Random(seed)
 
-    def run(self, *, until: float, most: int = _MOST_ROUNDS, on_round: Callable[[Contest], None] | None = None) -> None:
-        """Rounds until a monotonic instant, or until there are enough. The first of all only warms up."""
+    def run(
+        self,
+        *,
+        until: float,
+        latest: float | None = None,
+        most: int = _MOST_ROUNDS,
+        on_round: Callable[[Contest], None] | None = None,
+    ) -> None:
+        """Rounds until a monotonic instant, or until there are enough. The first of all only warms up.
+
+        Where there would be too few for an interval they go on until `latest`, and the slower half goes the sooner.
+        """
+        latest = until if latest is None else latest
         self._round(index=0, counted=False)
-        while self.rounds < most and time.monotonic() < until:
+        while self.rounds < most and time.monotonic() < (until if self.rounds >= LEAST_FOR_INTERVAL else latest):
             if on_round is not None:
                 on_round(self)
             self._round(index=self.rounds + 1, counted=True)
             self.rounds += 1
             if self.rounds in _HALVING:
                 self._halve()
+            while self._is_late(latest) and self._halve():
+                pass
+
+    def _is_late(self, latest: float) -> bool:
+        """Whether rounds of all that are left, enough for an interval, would not end in time."""
+        names = [(name, point) for point, left in self.left.items() for name in left if name not in self.failed]
+        a_round = math.fsum(self._last_s.get(one, 0.0) for one in names)
+        return time.monotonic() + (LEAST_FOR_INTERVAL - self.rounds) * a_round > latest
 
     def _round(self, *, index: int, counted: bool) -> None:
         points = list(self.left)
@@ -78,6 +98,7 @@ class Contest:
             for name in names:
                 if name in self.failed:
                     continue
+                begin = time.monotonic()
                 try:
                     trace = self._runner.run(name, point, index)
                 except Exception as error:
@@ -86,6 +107,7 @@ class Contest:
                     first = str(error).partition("\n")[0]
                     self.failed[name] = f"it fails: {type(error).__name__}: {first}"
                     continue
+                self._last_s[name, point] = time.monotonic() - begin
                 if counted:
                     self.traces.setdefault((name, point), []).append(trace)
                 else:
@@ -93,11 +115,14 @@ class Contest:
         for point in self.left:
             self.left[point] = [name for name in self.left[point] if name not in self.failed]
 
-    def _halve(self) -> None:
-        for point, names in self.left.items():
+    def _halve(self) -> bool:
+        """Let the slower half go at each point; False where two are left everywhere."""
+        before = dict(self.left)
+        for point, names in before.items():
             others = sorted((name for name in names if name != BASELINE), key=lambda name: self.ratio(name, point)[0])
-            kept = max(_LEAST_LEFT, math.ceil(len(others) / 2))
-            self.left[point] = [BASELINE, *others[:kept]]
+            kept = others[: max(_LEAST_LEFT, math.ceil(len(others) / 2))]
+            self.left[point] = [BASELINE, *kept] if BASELINE in names else kept
+        return any(len(self.left[point]) < len(names) for point, names in before.items())
 
     def scores(self, name: str, point: Point) -> list[float]:
         """Seconds of each counted call by the objective, without the time that its threads waited where all tell it."""

@@ -69,7 +69,8 @@ def agreement(own: Prepared, other: Prepared, prompts: Sequence[Mapping[str, Any
             choice = theirs.argmax(dim=-1) == first.indices[..., 0]
             same += int(choice.sum())
             beyond += int((~choice & ~ties).sum())
-            log_own, log_other = logits.log_softmax(dim=-1), theirs.log_softmax(dim=-1)
+            # In float64: in float32 the sum over a vocabulary rounds by more than two kernels differ.
+            log_own, log_other = (one.double().log_softmax(dim=-1) for one in (logits, theirs))
             divergences += (log_own.exp() * (log_own - log_other)).sum(dim=-1).clamp_min(0).flatten().tolist()
             produced = other.generate(inputs, **options)
         for row in range(answer.shape[0]):

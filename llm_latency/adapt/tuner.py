@@ -15,6 +15,7 @@ from llm_latency.adapt.policy import Entry, Policy, assistant_of, environment_of
 from llm_latency.adapt.prepared import Prepared
 from llm_latency.adapt.strategy import BASELINE, Strategy, candidates, chosen
 from llm_latency.core.architecture import read_architecture
+from llm_latency.core.stats import LEAST_FOR_INTERVAL
 from llm_latency.core.trace import Trace
 from llm_latency.errors import UsageError
 from llm_latency.record.machine import available_cores, memory_room
@@ -80,7 +81,9 @@ def tune(
         search.prepare()
         search.compare(prompts, least_top1=least_top1)
         contest = search.contest(seed=seed)
-        contest.run(until=begin + (1 - _CROSSOVERS) * time_budget, on_round=search.tell_round)
+        contest.run(
+            until=begin + (1 - _CROSSOVERS) * time_budget, latest=begin + time_budget, on_round=search.tell_round
+        )
         entries, notes = search.entries(contest)
     except KeyboardInterrupt as interrupt:
         interrupt.llm_latency_policy = search.policy((), (), complete=False)  # type: ignore[attr-defined]  # documented
@@ -247,6 +250,11 @@ class _Searching:
         """The best at each point, and between two points with different ones the length at which they cross."""
         self.excluded |= contest.failed
         notes: list[str] = []
+        if contest.rounds < LEAST_FOR_INTERVAL:
+            notes.append(
+                f"there was time for {contest.rounds} round{'' if contest.rounds == 1 else 's'} only, and fewer than"
+                f" {LEAST_FOR_INTERVAL} show no difference: give it more time, or fewer strategies"
+            )
         found: list[Entry] = []
         batches = sorted({point.batch for point in self.points})
         for batch in batches:

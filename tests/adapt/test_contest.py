@@ -8,6 +8,7 @@ import pytest
 
 from llm_latency.adapt.contest import Contest, Point, medians, score
 from llm_latency.adapt.strategy import BASELINE
+from llm_latency.core.trace import Trace
 from tests.adapt.scripted_runs import Scripted, call
 
 SHORT, LONG = Point(batch=1, prompt_tokens=10), Point(batch=1, prompt_tokens=100)
@@ -77,6 +78,48 @@ def test_time_that_is_over_ends_it_after_the_warm_up() -> None:
     found.run(until=0.0)
     assert ({}, 0) == (found.traces, found.rounds)
     assert () == found.gains()
+
+
+class Clocked(Scripted):
+    """Every call takes a second of a clock of its own."""
+
+    now = 0.0
+
+    def run(self, strategy: str, point: Point, index: int) -> Trace:
+        """The script's call, a second later."""
+        self.now += 1
+        return super().run(strategy, point, index)
+
+
+@pytest.mark.parametrize(
+    ("until", "latest", "rounds", "left"),
+    [
+        (20.0, 30.0, 6, 2),  # 6 + 6 calls, then 5 rounds of 4 would end at 32 and of 3 end at 27: beyond `until`
+        (0.0, 32.0, 6, 3),  # there is time for three others, of which two stay after four rounds
+        (14.0, 16.0, 3, 2),  # not even two leave time for six
+        (100.0, 100.0, 16, 2),  # enough for all until the halving that is due anyway
+    ],
+)
+def test_the_slower_go_sooner_where_time_is_short(
+    monkeypatch: pytest.MonkeyPatch, until: float, latest: float, rounds: int, left: int
+) -> None:
+    """Six rounds of a few say more than three of all."""
+    script = Clocked(TIMES)
+    monkeypatch.setattr("llm_latency.adapt.contest.time.monotonic", lambda: script.now)
+    found = contest(script, points=(SHORT,))
+    counts = []
+    found.run(until=until, latest=latest, on_round=lambda one: counts.append(len(one.left[SHORT]) - 1))
+    assert rounds == found.rounds
+    assert (5, left) == (counts[0], counts[1] if latest < 100 else counts[-1])
+    assert [BASELINE, "fast"] == found.left[SHORT][:2]
+
+
+def test_two_that_are_compared_alone_stay_alone() -> None:
+    """The model's own way does not join them."""
+    script = Scripted({name: TIMES[name] for name in ("fast", "long")})
+    found = contest(script, points=(SHORT,))
+    found.run(until=math.inf, most=7)
+    assert ["fast", "long"] == sorted(found.left[SHORT])
 
 
 def test_gains_have_every_strategy_where_it_ran() -> None:
