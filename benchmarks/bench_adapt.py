@@ -88,7 +88,8 @@ def compared(loaded: LoadedModel, learned: Policy, case: Scenario, *, rounds: in
             for name, seconds in found.items():
                 totals[name].append(seconds)
     batches = " and ".join(map(str, case.batch))
-    yield f"{len(inputs_of)} inputs of {lengths[0]} to {lengths[-1]} tokens a round, batches of {batches}, {rounds} rounds"
+    spread = f"{lengths[0]} to {lengths[-1]} tokens a round, batches of {batches}"
+    yield f"{len(inputs_of)} inputs of {spread}, {rounds} rounds"
     yield ""
     yield "| strategy for all prompts | its time over the policy's, median [95 %] | s a round |"
     yield "| --- | --- | --- |"

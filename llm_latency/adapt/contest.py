@@ -129,9 +129,9 @@ class Contest:
         traces = self.traces.get((name, point), [])
         return [score(trace, self._objective) for trace in traces]
 
-    def ratio(self, name: str, point: Point) -> tuple[float, float | None, float | None]:
-        """Median ratio to the model's own way in the same rounds, with its interval where there are six."""
-        pairs = zip(self.scores(name, point), self.scores(BASELINE, point), strict=False)
+    def ratio(self, name: str, point: Point, *, to: str = BASELINE) -> tuple[float, float | None, float | None]:
+        """Median ratio to the model's own way, or another, in the same rounds; its interval where there are six."""
+        pairs = zip(self.scores(name, point), self.scores(to, point), strict=False)
         ratios = [own / base for own, base in pairs if base > 0]
         if not ratios:
             return math.inf, None, None

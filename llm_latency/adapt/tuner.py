@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,6 +15,7 @@ from llm_latency.adapt.equivalence import LEAST_TOP1, Agreement, agreement, reas
 from llm_latency.adapt.policy import Entry, Policy, assistant_of, environment_of, fingerprint
 from llm_latency.adapt.prepared import Prepared
 from llm_latency.adapt.strategy import BASELINE, Strategy, candidates, chosen
+from llm_latency.adapt.winners import winners
 from llm_latency.core.architecture import read_architecture
 from llm_latency.core.stats import LEAST_FOR_INTERVAL
 from llm_latency.core.trace import Trace
@@ -180,6 +182,7 @@ class _Searching:
                 if strategy.name == BASELINE:
                     raise
                 self.excluded[strategy.name] = _words(error)
+        gc.collect()  # what copies were made of
 
     def _check_room(self) -> None:
         """Raise MemoryError where a copy of the weights would not fit."""
@@ -256,33 +259,22 @@ class _Searching:
                 f" {LEAST_FOR_INTERVAL} show no difference: give it more time, or fewer strategies"
             )
         found: list[Entry] = []
+        setup_s = {name: self.setup_s(name) / self.case.calls for name in self.ready if name != BASELINE}
+        best = winners(contest, setup_s=setup_s)
         batches = sorted({point.batch for point in self.points})
         for batch in batches:
             own = sorted(point for point in self.points if point.batch == batch)
-            winners = [self._winner(contest, point) for point in own]
-            for index, (point, winner) in enumerate(zip(own, winners, strict=True)):
-                if index + 1 < len(own) and winners[index + 1] == winner:
+            for index, point in enumerate(own):
+                winner = best[point]
+                if index + 1 < len(own) and best[own[index + 1]] == winner:
                     continue
                 end = None
                 if index + 1 < len(own):
-                    end, note = self._crossover(contest, point, own[index + 1], winner, winners[index + 1])
+                    end, note = self._crossover(contest, point, own[index + 1], winner, best[own[index + 1]])
                     notes.append(note)
                 last = batch == batches[-1]
                 found.append(Entry(batch=None if last else batch, prompt_tokens=end, strategy=winner))
         return tuple(found), tuple(notes)
-
-    def _winner(self, contest: Contest, point: Point) -> str:
-        """The least ratio whose interval lies below 1, set-up spread over the scenario's calls; else the own way."""
-        best, least = BASELINE, 1.0
-        base = contest.scores(BASELINE, point)
-        for name in contest.left[point]:
-            ratio, _, high = contest.ratio(name, point)
-            if name == BASELINE or high is None or not base:
-                continue
-            share = self.setup_s(name) / self.case.calls / (sum(base) / len(base))
-            if high + share < 1 and ratio + share < least:
-                best, least = name, ratio + share
-        return best
 
     def setup_s(self, name: str) -> float:
         """Seconds of making it ready, and what its first call took longer than the later ones."""

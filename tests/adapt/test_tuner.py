@@ -179,6 +179,6 @@ def test_a_strategy_is_used_where_its_whole_interval_is_better(
     monkeypatch: pytest.MonkeyPatch, ratio: tuple[float, float | None, float | None], setup_s: float, name: str
 ) -> None:
     """With what it takes to set up, spread over the scenario's calls."""
-    monkeypatch.setattr(Contest, "ratio", lambda self, one, point: (1.0, 1.0, 1.0) if one == BASELINE else ratio)
+    monkeypatch.setattr(Contest, "ratio", lambda self, one, point, **_: (1.0, 1.0, 1.0) if one == BASELINE else ratio)
     monkeypatch.setattr(tuner._Searching, "setup_s", lambda self, one: setup_s)
     assert [name] == [entry.strategy for entry in small().entries]
