@@ -6,11 +6,13 @@ import gc
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import msgspec
 
 from llm_latency.adapt.contest import Contest, Point
+from llm_latency.adapt.crossing import computed, narrowed
 from llm_latency.adapt.equivalence import LEAST_TOP1, Agreement, agreement, reason_against
 from llm_latency.adapt.policy import Entry, Policy, assistant_of, environment_of, fingerprint
 from llm_latency.adapt.prepared import Prepared
@@ -32,7 +34,7 @@ SECONDS = 180.0
 # Of the time for the search: what comparing answers may take, and what is kept back for crossovers.
 _ANSWERS, _CROSSOVERS = 0.25, 0.15
 _ANSWER_TOKENS = 16
-_CONFIRMED_ROUNDS = 7
+_CONFIRMED_ROUNDS = 5
 
 
 class Search(msgspec.Struct, frozen=True, kw_only=True):
@@ -258,11 +260,10 @@ class _Searching:
                 f"there was time for {contest.rounds} round{'' if contest.rounds == 1 else 's'} only, and fewer than"
                 f" {LEAST_FOR_INTERVAL} show no difference: give it more time, or fewer strategies"
             )
-        found: list[Entry] = []
+        spans: dict[int, list[tuple[int | None, str]]] = {}
         setup_s = {name: self.setup_s(name) / self.case.calls for name in self.ready if name != BASELINE}
         best = winners(contest, setup_s=setup_s)
-        batches = sorted({point.batch for point in self.points})
-        for batch in batches:
+        for batch in sorted({point.batch for point in self.points}):
             own = sorted(point for point in self.points if point.batch == batch)
             for index, point in enumerate(own):
                 winner = best[point]
@@ -272,9 +273,16 @@ class _Searching:
                 if index + 1 < len(own):
                     end, note = self._crossover(contest, point, own[index + 1], winner, best[own[index + 1]])
                     notes.append(note)
-                last = batch == batches[-1]
-                found.append(Entry(batch=None if last else batch, prompt_tokens=end, strategy=winner))
-        return tuple(found), tuple(notes)
+                spans.setdefault(batch, []).append((end, winner))
+        # A batch that is run as the next larger one is needs no entries of its own.
+        batches = list(spans)
+        ends = [batch for batch, larger in pairwise(batches) if spans[batch] != spans[larger]] + batches[-1:]
+        found = tuple(
+            Entry(batch=None if batch == batches[-1] else batch, prompt_tokens=end, strategy=winner)
+            for batch in ends
+            for end, winner in spans[batch]
+        )
+        return found, tuple(notes)
 
     def setup_s(self, name: str) -> float:
         """Seconds of making it ready, and what its first call took longer than the later ones."""
@@ -291,26 +299,24 @@ class _Searching:
         return self.ready[name].setup_s + max(0.0, first - max(later, default=first))
 
     def _crossover(self, contest: Contest, before: Point, after: Point, first: str, second: str) -> tuple[int, str]:
-        """Where the second overtakes the first: by lines through their scores, confirmed by measuring beside it."""
+        """Where the second overtakes the first: by lines through their scores, then by measuring on both sides."""
         lengths = before.prompt_tokens, after.prompt_tokens
-        lines = {name: [contest.scores(name, point) for point in (before, after)] for name in (first, second)}
-        middle = math.sqrt(lengths[0] * lengths[1])
-        if all(scores for pair in lines.values() for scores in pair):
-            means = {name: [sum(scores) / len(scores) for scores in pair] for name, pair in lines.items()}
-            gaps = [means[first][at] - means[second][at] for at in (0, 1)]
-            if gaps[0] < 0 < gaps[1]:
-                middle = lengths[0] + (lengths[1] - lengths[0]) * gaps[0] / (gaps[0] - gaps[1])
-        sides = [max(lengths[0], round(middle / 1.25)), min(lengths[1], round(middle * 1.25))]
-        wins = [self._beside(Point(batch=before.batch, prompt_tokens=length), first, second) for length in sides]
+        scores = {name: [contest.scores(name, point) for point in (before, after)] for name in (first, second)}
+        means = [[sum(one) / len(one) for one in scores[name] if one] for name in (first, second)]
+        at = computed(lengths, *means)
+
+        def first_wins(length: int) -> bool | None:
+            won = self._beside(Point(batch=before.batch, prompt_tokens=length), first, second)
+            return None if won is None else won == first
+
+        low, high = narrowed(lengths, at, first_wins)
         where = (
             f"batch {before.batch}, between {lengths[0]} and {lengths[1]} prompt tokens: {first} gives way to {second}"
         )
-        if None in wins:
-            return round(middle), f"{where} at {middle:.0f}, computed; there was no time to confirm it"
-        if wins == [first, second]:
-            return round(middle), f"{where} at {middle:.0f}, confirmed at {sides[0]} and {sides[1]}"
-        moved = sides[1] if wins == [first, first] else sides[0] if wins == [second, second] else round(middle)
-        return moved, f"{where} at {moved}: at {sides[0]} {wins[0]} was faster, at {sides[1]} {wins[1]}"
+        if (low, high) == lengths:
+            return at, f"{where} at {at}, computed; there was no time to confirm it"
+        end = math.isqrt(low * high)
+        return end, f"{where} at {end}: {first} was faster at {low}, {second} at {high}"
 
     def _beside(self, point: Point, first: str, second: str) -> str | None:
         """Which of two is faster at a length, by some rounds of both; None when time is over."""

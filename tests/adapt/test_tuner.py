@@ -103,6 +103,28 @@ def test_a_strategy_that_cannot_be_made_is_left_out(monkeypatch: pytest.MonkeyPa
     assert [BASELINE] == [entry.strategy for entry in found.entries]
 
 
+@pytest.mark.parametrize(
+    ("best", "entries"),
+    [
+        ((BASELINE, BASELINE, BASELINE), [(None, BASELINE)]),
+        ((BASELINE, BASELINE, "static cache"), [(2, BASELINE), (None, "static cache")]),
+        (("static cache", BASELINE, BASELINE), [(1, "static cache"), (None, BASELINE)]),
+    ],
+)
+def test_batches_that_run_alike_share_their_entries(
+    monkeypatch: pytest.MonkeyPatch, best: tuple[str, ...], entries: list[tuple[int | None, str]]
+) -> None:
+    """The last has no end."""
+    case = Scenario(name="rows", objective="e2e", prompt_tokens=(8,), new_tokens=2, batch=(1, 2, 3))
+
+    def chosen(contest: Contest, **_: object) -> dict[Any, str]:
+        return dict(zip(sorted(contest.left), best, strict=True))
+
+    monkeypatch.setattr(tuner, "winners", chosen)
+    found = small(scenario=case)
+    assert entries == [(entry.batch, entry.strategy) for entry in found.entries]
+
+
 def test_a_strategy_that_crashes_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wherever it does."""
     own = Prepared.generate
