@@ -29,7 +29,7 @@ def narrowed(lengths: tuple[int, int], at: int, first_wins: Callable[[int], bool
         if wins is None:
             break
         if wins:
-            low, at = at, min(math.ceil(at * _CLOSE), math.isqrt(at * high))
+            low, at = at, min(math.floor(at * _CLOSE), math.isqrt(at * high))
         else:
-            high, at = at, max(math.floor(at / _CLOSE), math.isqrt(low * at))
+            high, at = at, max(math.ceil(at / _CLOSE), math.isqrt(low * at))
     return low, high
