@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from llm_latency.core.measurement import Measurement
@@ -36,6 +37,8 @@ def sweep_plot(found: Sweep, kind: str = "length", *, figure: Any = None) -> Any
         raise UsageError("the sweep has no cell with a first token, so there is nothing to draw")
     if figure is None:
         figure = library("matplotlib.figure", asked="plot()").Figure(figsize=(9.6, 4.2), layout="constrained")
+        # A cell that ends with it shows it, whatever matplotlib's backend, and a saved notebook keeps it.
+        figure._repr_png_ = partial(_written, figure, "png")
     axes = figure.subplots(1, 2)
     for ax in axes:
         ax.tick_params(which="both", colors=TEXT_COLOUR)
@@ -51,8 +54,12 @@ def sweep_plot(found: Sweep, kind: str = "length", *, figure: Any = None) -> Any
 
 def picture(found: Sweep, kind: str) -> bytes:
     """The plot as an SVG file."""
+    return _written(sweep_plot(found, kind), "svg")
+
+
+def _written(figure: Any, kind: str) -> bytes:
     written = io.BytesIO()
-    sweep_plot(found, kind).savefig(written, format="svg")
+    figure.savefig(written, format=kind)
     return written.getvalue()
 
 
