@@ -180,6 +180,7 @@ def sizes_say(cells: Cells) -> None:
     assert "T for 64 tokens over T for 768: 12" in cells.text("quoted_time(10e9, 1000)")
     assert "sweep · 12 cells · 12 measured" in cells.text("print(swept)")
     assert "Figure" in cells.text('swept.plot("length")')
+    assert "image/png" in next(cell for cell in cells.code if "swept.plot" in cell.source).outputs[-1].data
     relative = [line.split() for line in cells.text("print(relative").splitlines() if re.match(r"\d", line)]
     assert ["16", "64", "256"] == [line[0] for line in relative]
     *measured, quoted = map(float, relative[-1][1:])

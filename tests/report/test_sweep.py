@@ -98,6 +98,7 @@ def test_times_are_drawn_against_length(found: Sweep) -> None:
     assert [100, 200] == list(drawn.get_xdata())
     assert drawn.get_ydata()[0] == pytest.approx(1e3 * records(found)[0]["ttft_p50"], rel=1e-3)
     assert "ttft (ms)" == first.get_ylabel()
+    assert figure._repr_png_().startswith(b"\x89PNG")  # what a notebook shows and keeps
     assert ["gpt2-tiny, batch 1", "gpt2-tiny, batch 4"] == [text.get_text() for text in figure.legends[0].get_texts()]
 
 
