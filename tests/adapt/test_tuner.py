@@ -39,7 +39,7 @@ def test_a_search_gives_a_policy_for_every_input(learned: Policy, tmp_path: Path
     assert {8, 64} <= {gain.prompt_tokens for gain in learned.gains}
     base = [gain for gain in learned.gains if gain.strategy == BASELINE]
     assert all(gain.ratio == 1 for gain in base)
-    assert 0 < learned.search_s < 60
+    assert learned.search_s > 0
     assert any("weights are random" in note for note in learned.notes)
     save_policy(learned, tmp_path / "policy.json")
     assert learned == load_policy(tmp_path / "policy.json")

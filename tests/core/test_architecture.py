@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from llm_latency.core.architecture import read_architecture
+from llm_latency.core.cost import Architecture
 from llm_latency.errors import UsageError
 
 _LLAMA = {
@@ -69,6 +70,19 @@ CONFIGS: dict[str, dict[str, Any]] = (
 TOKENS, BATCH = 12, 3
 
 
+def described(kind: str) -> tuple[Any, Architecture, Any]:
+    """A config, what is read from it, and the class of transformers that makes its model."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.AutoConfig.for_model(kind, **CONFIGS[kind], vocab_size=100)
+    read = read_architecture(config.to_dict())
+    automatic = {
+        "decoder": transformers.AutoModelForCausalLM,
+        "encoder": transformers.AutoModel,
+        "encoder-decoder": transformers.AutoModelForSeq2SeqLM,
+    }[read.kind]
+    return config, read, automatic
+
+
 def counted(call: Any) -> int:
     """FLOPs of a call by torch's counter."""
     from torch.utils.flop_counter import FlopCounterMode
@@ -84,15 +98,8 @@ def counted(call: Any) -> int:
 def test_flops_are_those_that_torch_counts(kind: str) -> None:
     """Of the prefill and of three steps, with eager attention; a window of 8 is shorter than the prompt."""
     torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)
-    config = transformers.AutoConfig.for_model(kind, **CONFIGS[kind], vocab_size=100)
-    read = read_architecture(config.to_dict())
-    automatic = {
-        "decoder": transformers.AutoModelForCausalLM,
-        "encoder": transformers.AutoModel,
-        "encoder-decoder": transformers.AutoModelForSeq2SeqLM,
-    }[read.kind]
+    config, read, automatic = described(kind)
     eager = {} if kind in ("mamba", "falcon_mamba", "rwkv") else {"attn_implementation": "eager"}
     model = automatic.from_config(config, **eager).eval()
     # RWKV in transformers 5.24 mixes the rows of a batch in its steps: it computes rows × rows positions.
@@ -121,14 +128,7 @@ def test_flops_are_those_that_torch_counts(kind: str) -> None:
 def test_rows_are_those_of_the_models_own_matrices(kind: str) -> None:
     """A linear layer has a row for each number that comes out, GPT-2's Conv1D one for each that goes in."""
     torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
-    config = transformers.AutoConfig.for_model(kind, **CONFIGS[kind], vocab_size=100)
-    read = read_architecture(config.to_dict())
-    automatic = {
-        "decoder": transformers.AutoModelForCausalLM,
-        "encoder": transformers.AutoModel,
-        "encoder-decoder": transformers.AutoModelForSeq2SeqLM,
-    }[read.kind]
+    config, read, automatic = described(kind)
     with torch.device("meta"):
         modules = automatic.from_config(config).modules()
     matrices = [
