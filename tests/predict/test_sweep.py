@@ -13,7 +13,7 @@ import pytest
 from llm_latency.errors import MeasurementFileError, UsageError
 from llm_latency.predict.cell import Cell
 from llm_latency.predict.folder import RUNS, Folder
-from llm_latency.predict.run import FAILED, LOST, NO_MEMORY, run_cell
+from llm_latency.predict.run import FAILED, LOST, NO_MEMORY, Shelf, run_cell
 from llm_latency.predict.sweep import Step, Sweep, merged, read_sweep, run_sweep, sweep
 
 CELLS = tuple(Cell(model="m", prompt_tokens=length, new_tokens=3) for length in (8, 16, 32, 64))
@@ -266,3 +266,14 @@ def test_memory_of_other_models_is_not_a_cells_own() -> None:
     assert nothing is not None
     assert (0.0,) == nothing.sample("peak_memory").values
     assert less.sample("peak_memory").values < whole.sample("peak_memory").values
+
+
+def test_a_shelf_tells_what_it_holds_for_other_cells() -> None:
+    """198,400 float32 numbers of gpt2-tiny, beside a cell of another number type and not beside its own."""
+    pytest.importorskip("transformers")
+    shelf = Shelf()
+    own, other = (
+        Cell(model="shape:gpt2-tiny", prompt_tokens=8, new_tokens=2, dtype=dtype) for dtype in ("float32", "bfloat16")
+    )
+    shelf.call(own)
+    assert (0, 4 * 198_400) == (shelf.beside(own), shelf.beside(other))
